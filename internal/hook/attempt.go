@@ -1,0 +1,71 @@
+package hook
+
+import "time"
+
+// Attempt is one row of the webhook log: an attempt to deliver, or another
+// step in the life of a delivery. The latest one of a delivery says how the
+// delivery stands.
+type Attempt struct {
+	// ID orders attempts by when they were recorded.
+	ID       int64
+	Delivery DeliveryID
+	Kind     AttemptKind
+	// Retry is the contract's retry_num: 0 for a first attempt.
+	Retry   int
+	Outcome Outcome // zero unless Kind is KindAttempt
+	// State is how the delivery stands since, and Next when the following attempt is due.
+	State State
+	Next  time.Time
+	// Due is when this attempt was to start, Started when it did.
+	Due, Started time.Time
+	Timing       Timing
+	// Span identifies the attempt in x-zm-trackingid and traceparent.
+	Span     uint64
+	Response Response
+	// Detail says in words what happened, where the outcome alone does not.
+	Detail string
+}
+
+// AttemptKind is the sort of a log row.
+type AttemptKind uint8
+
+const (
+	// KindAttempt: an attempt to deliver.
+	KindAttempt AttemptKind = iota
+	// KindResend: somebody asked for the delivery to be made again.
+	KindResend
+	// KindCancel: the delivery was called off.
+	KindCancel
+)
+
+// String returns the kind's name in lower case.
+func (k AttemptKind) String() string {
+	switch k {
+	case KindResend:
+		return "resend"
+	case KindCancel:
+		return "cancel"
+	default:
+		return "attempt"
+	}
+}
+
+// Timing holds the phases of an attempt as time since its start. A phase that
+// did not happen, because a kept connection was used or the attempt failed
+// before it, is zero.
+type Timing struct {
+	DNS       time.Duration // the host name was resolved
+	Connected time.Duration // TCP was connected
+	TLS       time.Duration // the TLS handshake was done
+	FirstByte time.Duration // the answer began
+	Done      time.Duration // the attempt ended
+}
+
+// Response is what the endpoint answered, cut to the configured length and with
+// secrets masked.
+type Response struct {
+	Header string // as on the wire, lines separated by \n
+	Body   []byte
+	// Truncated says that the body was longer.
+	Truncated bool
+}

@@ -1,0 +1,346 @@
+package hook
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"sync"
+)
+
+// Directory holds the accounts, apps, installations and subscriptions as they
+// stand, indexed so that matching an event costs what it matches and not what
+// there is. What it hands out is shared and must not be changed: a change
+// replaces the whole entry. It is safe for concurrent use.
+type Directory struct {
+	mu      sync.RWMutex
+	version int64
+
+	accounts      map[string]*Account
+	apps          map[string]*appEntry
+	subscriptions map[SubscriptionKey]*Subscription
+	installations map[string]map[string]map[string]struct{} // app, account, user
+	byAccount     map[string]map[string]int                 // account to apps, with how many ties each has
+	byCarrier     map[int32]map[string]struct{}             // carrier code to apps
+}
+
+type appEntry struct {
+	*App
+	subscriptions []*Subscription // by key, so that matching is deterministic
+}
+
+// NewDirectory returns an empty directory.
+func NewDirectory() *Directory {
+	return &Directory{
+		accounts:      map[string]*Account{},
+		apps:          map[string]*appEntry{},
+		subscriptions: map[SubscriptionKey]*Subscription{},
+		installations: map[string]map[string]map[string]struct{}{},
+		byAccount:     map[string]map[string]int{},
+		byCarrier:     map[int32]map[string]struct{}{},
+	}
+}
+
+// Change is a set of entries to put and to remove, applied as one.
+type Change struct {
+	Accounts      []*Account
+	Apps          []*App
+	Installations []Installation
+	Subscriptions []*Subscription
+
+	RemoveInstallations []Installation
+	RemoveSubscriptions []SubscriptionKey
+	RemoveApps          []string
+}
+
+// Apply makes the change and returns the directory's new version.
+func (d *Directory) Apply(c Change) int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, a := range c.Accounts {
+		d.accounts[a.ID] = a
+	}
+	for _, a := range c.Apps {
+		d.putApp(a)
+	}
+	for _, k := range c.RemoveSubscriptions {
+		d.removeSubscription(k)
+	}
+	for _, s := range c.Subscriptions {
+		d.removeSubscription(s.Key)
+		d.putSubscription(s)
+	}
+	for _, i := range c.Installations {
+		d.install(i)
+	}
+	for _, i := range c.RemoveInstallations {
+		d.uninstall(i)
+	}
+	for _, id := range c.RemoveApps {
+		d.removeApp(id)
+	}
+	d.version++
+	return d.version
+}
+
+func (d *Directory) putApp(a *App) {
+	entry := d.apps[a.ID]
+	if entry == nil {
+		entry = &appEntry{}
+		d.apps[a.ID] = entry
+	} else {
+		d.unbind(entry.App)
+	}
+	entry.App = a
+	d.tie(a.Account, a.ID)
+	for _, code := range a.CarrierCodes {
+		apps := d.byCarrier[code]
+		if apps == nil {
+			apps = map[string]struct{}{}
+			d.byCarrier[code] = apps
+		}
+		apps[a.ID] = struct{}{}
+	}
+}
+
+func (d *Directory) unbind(a *App) {
+	d.untie(a.Account, a.ID)
+	for _, code := range a.CarrierCodes {
+		delete(d.byCarrier[code], a.ID)
+	}
+}
+
+func (d *Directory) removeApp(id string) {
+	entry := d.apps[id]
+	if entry == nil {
+		return
+	}
+	for _, s := range slices.Clone(entry.subscriptions) {
+		d.removeSubscription(s.Key)
+	}
+	for account, users := range d.installations[id] {
+		for range users {
+			d.untie(account, id)
+		}
+	}
+	delete(d.installations, id)
+	d.unbind(entry.App)
+	delete(d.apps, id)
+}
+
+func byKey(s *Subscription, k SubscriptionKey) int { return cmp.Compare(s.Key, k) }
+
+func (d *Directory) putSubscription(s *Subscription) {
+	app := d.apps[s.App]
+	if app == nil {
+		return
+	}
+	d.subscriptions[s.Key] = s
+	i, _ := slices.BinarySearchFunc(app.subscriptions, s.Key, byKey)
+	app.subscriptions = slices.Insert(slices.Clone(app.subscriptions), i, s)
+}
+
+func (d *Directory) removeSubscription(k SubscriptionKey) {
+	s := d.subscriptions[k]
+	if s == nil {
+		return
+	}
+	delete(d.subscriptions, k)
+	app := d.apps[s.App]
+	if i, ok := slices.BinarySearchFunc(app.subscriptions, k, byKey); ok {
+		app.subscriptions = slices.Delete(slices.Clone(app.subscriptions), i, i+1)
+	}
+}
+
+func (d *Directory) install(i Installation) {
+	accounts := d.installations[i.App]
+	if accounts == nil {
+		accounts = map[string]map[string]struct{}{}
+		d.installations[i.App] = accounts
+	}
+	users := accounts[i.Account]
+	if users == nil {
+		users = map[string]struct{}{}
+		accounts[i.Account] = users
+	}
+	if _, known := users[i.User]; !known {
+		users[i.User] = struct{}{}
+		d.tie(i.Account, i.App)
+	}
+}
+
+func (d *Directory) uninstall(i Installation) {
+	users := d.installations[i.App][i.Account]
+	if _, known := users[i.User]; known {
+		delete(users, i.User)
+		d.untie(i.Account, i.App)
+	}
+}
+
+// tie and untie count the reasons for which an account's events concern an app:
+// that it owns the app, and each installation.
+func (d *Directory) tie(account, app string) {
+	apps := d.byAccount[account]
+	if apps == nil {
+		apps = map[string]int{}
+		d.byAccount[account] = apps
+	}
+	apps[app]++
+}
+
+func (d *Directory) untie(account, app string) {
+	apps := d.byAccount[account]
+	if apps[app]--; apps[app] <= 0 {
+		delete(apps, app)
+	}
+}
+
+// Owes is a delivery that an event brings about: to whom, and in which
+// generation of the subscription.
+type Owes struct {
+	Subscription SubscriptionKey
+	Generation   int64
+}
+
+// Match appends what the event owes, by subscription, and returns it with the
+// version of the directory that said so.
+func (d *Directory) Match(owes []Owes, e *Event, t *EventType) ([]Owes, int64) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	first := len(owes)
+	if t.Routing == ByCarrier {
+		for app := range d.byCarrier[e.Carrier] {
+			owes = d.matchApp(owes, e, t, app)
+		}
+	} else {
+		for app := range d.byAccount[e.Account] {
+			owes = d.matchApp(owes, e, t, app)
+		}
+		// An app may be tied to the account and to its master; it is asked once.
+		if master := d.masterOf(e.Account); master != "" {
+			for app := range d.byAccount[master] {
+				if _, asked := d.byAccount[e.Account][app]; !asked {
+					owes = d.matchApp(owes, e, t, app)
+				}
+			}
+		}
+	}
+	slices.SortFunc(owes[first:], func(a, b Owes) int { return cmp.Compare(a.Subscription, b.Subscription) })
+	return owes, d.version
+}
+
+func (d *Directory) matchApp(owes []Owes, e *Event, t *EventType, app string) []Owes {
+	entry := d.apps[app]
+	if entry == nil {
+		return owes // installed, and since deleted
+	}
+	for _, s := range entry.subscriptions {
+		if d.verdict(e, t, s, entry.App) == Owed {
+			owes = append(owes, Owes{s.Key, s.Generation})
+		}
+	}
+	return owes
+}
+
+// Verdict says whether the subscription is owed the event, as things stand now.
+func (d *Directory) Verdict(e *Event, t *EventType, k SubscriptionKey) (Verdict, bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	s := d.subscriptions[k]
+	if s == nil {
+		return 0, false
+	}
+	return d.verdict(e, t, s, d.apps[s.App].App), true
+}
+
+// Version returns a number that changes with every change.
+func (d *Directory) Version() int64 {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.version
+}
+
+// Subscription returns a subscription and its app, or nil.
+func (d *Directory) Subscription(k SubscriptionKey) (*Subscription, *App) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	s := d.subscriptions[k]
+	if s == nil {
+		return nil, nil
+	}
+	return s, d.apps[s.App].App
+}
+
+// App returns an app, or nil.
+func (d *Directory) App(id string) *App {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if e := d.apps[id]; e != nil {
+		return e.App
+	}
+	return nil
+}
+
+// Account returns an account, or nil.
+func (d *Directory) Account(id string) *Account {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.accounts[id]
+}
+
+// Accounts returns all accounts by id.
+func (d *Directory) Accounts() []*Account {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return slices.SortedFunc(maps.Values(d.accounts), func(a, b *Account) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+// Apps returns all apps by name.
+func (d *Directory) Apps() []*App {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	apps := make([]*App, 0, len(d.apps))
+	for _, e := range d.apps {
+		apps = append(apps, e.App)
+	}
+	slices.SortFunc(apps, func(a, b *App) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
+	})
+	return apps
+}
+
+// Subscriptions returns the subscriptions of an app, or all if app is empty, by
+// creation.
+func (d *Directory) Subscriptions(app string) []*Subscription {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	var subs []*Subscription
+	if app == "" {
+		subs = slices.Collect(maps.Values(d.subscriptions))
+	} else if e := d.apps[app]; e != nil {
+		subs = slices.Clone(e.subscriptions)
+	}
+	slices.SortFunc(subs, func(a, b *Subscription) int {
+		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Key, b.Key))
+	})
+	return subs
+}
+
+// Installations returns the installations of an app, or all if app is empty.
+func (d *Directory) Installations(app string) []Installation {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	var all []Installation
+	for id, accounts := range d.installations {
+		for account, users := range accounts {
+			for user := range users {
+				if app == "" || app == id {
+					all = append(all, Installation{id, account, user})
+				}
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b Installation) int {
+		return cmp.Or(cmp.Compare(a.App, b.App), cmp.Compare(a.Account, b.Account), cmp.Compare(a.User, b.User))
+	})
+	return all
+}
