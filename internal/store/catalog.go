@@ -1,0 +1,59 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/switchhook/switchhook/internal/hook"
+)
+
+// CatalogDocument is an imported OpenAPI document.
+type CatalogDocument struct {
+	Product  string
+	Source   []byte
+	Imported time.Time
+}
+
+// PutCatalogDocument stores a document in the place of the product's earlier one.
+func (db *DB) PutCatalogDocument(d CatalogDocument) error {
+	return db.sql.write(func(t tx) error {
+		_, err := t.exec(`
+			INSERT INTO catalog_documents (product, source, imported) VALUES ($1, $2, $3)
+			ON CONFLICT (product) DO UPDATE SET source = excluded.source, imported = excluded.imported`,
+			d.Product, d.Source, millis(d.Imported))
+		return err
+	}, nil)
+}
+
+// CatalogDocuments returns the imported documents in the order of their import.
+func (db *DB) CatalogDocuments(ctx context.Context) (all []CatalogDocument, err error) {
+	err = db.sql.read(ctx, func(t tx) error {
+		return t.query(`SELECT product, source, imported FROM catalog_documents ORDER BY imported, product`, func(r row) error {
+			all = append(all, CatalogDocument{r.text(0), r.blob(1), fromMillis(r.int(2))})
+			return nil
+		})
+	})
+	return all, err
+}
+
+// SetCheckMode stores how an event type's payloads are checked.
+func (db *DB) SetCheckMode(eventType string, m hook.CheckMode) error {
+	return db.sql.write(func(t tx) error {
+		_, err := t.exec(`INSERT INTO check_modes (event_type, mode) VALUES ($1, $2) ON CONFLICT (event_type) DO UPDATE SET mode = excluded.mode`,
+			eventType, m.String())
+		return err
+	}, nil)
+}
+
+// CheckModes returns the modes that were set, by event type.
+func (db *DB) CheckModes(ctx context.Context) (map[string]hook.CheckMode, error) {
+	modes := map[string]hook.CheckMode{}
+	err := db.sql.read(ctx, func(t tx) error {
+		return t.query(`SELECT event_type, mode FROM check_modes`, func(r row) error {
+			m, err := hook.ParseCheckMode(r.text(1))
+			modes[r.text(0)] = m
+			return err
+		})
+	})
+	return modes, err
+}

@@ -1,0 +1,284 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/switchhook/switchhook/internal/hook"
+)
+
+// Standing is a delivery as it stands.
+type Standing struct {
+	hook.Delivery
+	// Event is what is delivered; in lists it lacks the body.
+	Event *hook.Event
+	// Last is the latest log row, nil if there is none yet.
+	Last *hook.Attempt
+}
+
+// Filter selects deliveries.
+type Filter struct {
+	// Subscriptions, or all if nil.
+	Subscriptions []hook.SubscriptionKey
+	// States, or all if nil.
+	States []hook.State
+	// EventType, or all if empty.
+	EventType string
+	// From and To bound when the event was accepted. Zero times: no bound.
+	From, To time.Time
+	// Limit is how many are returned at most.
+	Limit int
+	// After continues where the page before ended.
+	After *Cursor
+}
+
+// Cursor is the last delivery that a page looked at.
+type Cursor struct {
+	ID  hook.DeliveryID
+	Due int64 // Unix milliseconds, where the order is by that
+}
+
+// scanLimit bounds how many events one page looks at, so that a filter which
+// hardly anything passes answers in time, if with an empty page and where to go
+// on.
+const scanLimit = 20_000
+
+// Deliveries returns a page of deliveries, and where the next page begins if there
+// may be one. The latest events come first, but for deliveries that wait: those
+// come by subscription in the order in which they are due.
+func (db *DB) Deliveries(ctx context.Context, f Filter) (page []Standing, next *Cursor, err error) {
+	seek := seekEvents
+	switch {
+	case slices.Equal(f.States, []hook.State{hook.Waiting}):
+		seek = seekWaiting
+	case len(f.States) > 0 && !slices.Contains(f.States, hook.Waiting) && !slices.Contains(f.States, hook.Delivered):
+		seek = seekUndelivered
+	}
+	err = db.sql.read(ctx, func(t tx) error {
+		if f.Subscriptions == nil && f.States != nil {
+			if f.Subscriptions, err = subscriptionKeys(t); err != nil {
+				return err
+			}
+		}
+		found, more, err := seek(t, f)
+		if err != nil {
+			return err
+		}
+		for i, c := range found {
+			s, err := db.standing(t, c.ID)
+			if err != nil {
+				return err
+			}
+			if s == nil || !f.passes(s) {
+				continue
+			}
+			s.Event.Body = nil
+			page = append(page, *s)
+			if len(page) == f.Limit && (more || i < len(found)-1) {
+				next = &c
+				return nil
+			}
+		}
+		if more {
+			next = &found[len(found)-1]
+		}
+		return nil
+	})
+	return page, next, err
+}
+
+func (f *Filter) passes(s *Standing) bool {
+	return (f.States == nil || slices.Contains(f.States, s.State)) && (f.EventType == "" || f.EventType == s.Event.Type)
+}
+
+// Delivery returns one delivery with its event.
+func (db *DB) Delivery(ctx context.Context, id hook.DeliveryID) (s *Standing, err error) {
+	err = db.sql.read(ctx, func(t tx) error {
+		s, err = db.standing(t, id)
+		return err
+	})
+	if err == nil && s == nil {
+		err = noDelivery(id)
+	}
+	return s, err
+}
+
+func noDelivery(id hook.DeliveryID) error {
+	return &hook.Error{Kind: hook.NotFound, Subject: "delivery " + id.String(),
+		Detail: "is not there: its event was not owed to that subscription, or is older than the webhook log"}
+}
+
+// standing reads how a delivery stands, or nil if there is no such delivery. What
+// is not in the log yet waits for its first attempt.
+func (db *DB) standing(t tx, id hook.DeliveryID) (*Standing, error) {
+	s := &Standing{Delivery: hook.Delivery{ID: id}}
+	var owed []hook.SubscriptionKey
+	err := t.query(selectEvent+`WHERE id = $1`, func(r row) (err error) {
+		s.Event, owed, err = db.scanEvent(r)
+		return err
+	}, int64(id.Event))
+	if err != nil || s.Event == nil || !slices.Contains(owed, id.Subscription) {
+		return nil, err
+	}
+	var last hook.Attempt
+	found, err := lastAttempt(t, id, &last)
+	if found {
+		s.Last, s.State, s.Due = &last, last.State, last.Next
+		if s.Tries = last.Retry; last.Kind == hook.KindAttempt && last.Outcome.Retry() != hook.AtOnce {
+			s.Tries++
+		}
+	}
+	return s, err
+}
+
+// bounds returns the event ids that the filter allows.
+func (f *Filter) bounds() (from, to int64) {
+	to = math.MaxInt64
+	if !f.From.IsZero() {
+		from = hook.FirstID(f.From)
+	}
+	if !f.To.IsZero() {
+		to = hook.FirstID(f.To) - 1
+	}
+	return from, to
+}
+
+// latestFirst is the order of lists, but for what waits.
+func latestFirst(a, b Cursor) int {
+	return cmp.Or(cmp.Compare(b.ID.Event, a.ID.Event), cmp.Compare(a.ID.Subscription, b.ID.Subscription))
+}
+
+// seekEvents walks the events from the latest down.
+func seekEvents(t tx, f Filter) (found []Cursor, more bool, err error) {
+	from, to := f.bounds()
+	if f.After != nil { // some of whose event's deliveries may be left
+		to = min(to, int64(f.After.ID.Event))
+	}
+	events := 0
+	err = t.query(`SELECT id, owed FROM events WHERE id >= $1 AND id <= $2 ORDER BY id DESC LIMIT $3`, func(r row) error {
+		events++
+		for _, k := range parseOwed(r.blob(1)) {
+			c := Cursor{ID: hook.DeliveryID{Event: hook.EventID(r.int(0)), Subscription: k}}
+			if f.After != nil && latestFirst(c, *f.After) <= 0 || f.Subscriptions != nil && !slices.Contains(f.Subscriptions, k) {
+				continue
+			}
+			found = append(found, c)
+		}
+		return nil
+	}, from, to, scanLimit)
+	if events == scanLimit && len(found) == 0 {
+		// Nothing here, but the next page must know where to go on.
+		err = t.query(`SELECT id FROM events WHERE id >= $1 AND id <= $2 ORDER BY id DESC LIMIT 1 OFFSET $3`, func(r row) error {
+			found = []Cursor{{ID: hook.DeliveryID{Event: hook.EventID(r.int(0)), Subscription: math.MaxInt64}}}
+			return nil
+		}, from, to, scanLimit-1)
+	}
+	return found, events == scanLimit, err
+}
+
+// seekUndelivered looks only at the log rows that ended undelivered.
+func seekUndelivered(t tx, f Filter) (found []Cursor, more bool, err error) {
+	from, to := f.bounds()
+	if f.After != nil {
+		to = min(to, int64(f.After.ID.Event))
+	}
+	for _, k := range f.Subscriptions {
+		n := 0
+		err := t.query(`
+			SELECT DISTINCT event_id FROM attempts
+			WHERE state IN (2, 3, 4) AND subscription = $1 AND event_id >= $2 AND event_id <= $3
+			ORDER BY event_id DESC LIMIT $4`, func(r row) error {
+			n++
+			c := Cursor{ID: hook.DeliveryID{Event: hook.EventID(r.int(0)), Subscription: k}}
+			if f.After == nil || latestFirst(c, *f.After) > 0 {
+				found = append(found, c)
+			}
+			return nil
+		}, int64(k), from, to, f.Limit+2)
+		if err != nil {
+			return nil, false, err
+		}
+		more = more || n == f.Limit+2
+	}
+	slices.SortFunc(found, latestFirst)
+	if len(found) > f.Limit+1 { // what one subscription was cut off at, another may go beyond
+		found, more = found[:f.Limit+1], true
+	}
+	return found, more, nil
+}
+
+// seekWaiting looks only at outstanding rows.
+func seekWaiting(t tx, f Filter) (found []Cursor, more bool, err error) {
+	from, to := f.bounds()
+	slices.Sort(f.Subscriptions)
+	for _, k := range f.Subscriptions {
+		due, event := int64(-1), int64(0)
+		if f.After != nil {
+			switch {
+			case k < f.After.ID.Subscription:
+				continue
+			case k == f.After.ID.Subscription:
+				due, event = f.After.Due, int64(f.After.ID.Event)
+			}
+		}
+		err := t.query(`
+			SELECT due_at, event_id FROM due
+			WHERE subscription = $1 AND (due_at, event_id) > ($2, $3) AND event_id >= $4 AND event_id <= $5
+			ORDER BY due_at, event_id LIMIT $6`, func(r row) error {
+			found = append(found, Cursor{ID: hook.DeliveryID{Event: hook.EventID(r.int(1)), Subscription: k}, Due: r.int(0)})
+			return nil
+		}, int64(k), due, event, from, to, f.Limit+1-len(found))
+		if err != nil {
+			return nil, false, err
+		}
+		if len(found) > f.Limit {
+			return found, true, nil
+		}
+	}
+	return found, false, nil
+}
+
+// subscriptionKeys returns the keys of all subscriptions that the log may name,
+// deleted ones included.
+func subscriptionKeys(t tx) (keys []hook.SubscriptionKey, err error) {
+	err = t.query(`SELECT key FROM subscriptions ORDER BY key`, func(r row) error {
+		keys = append(keys, hook.SubscriptionKey(r.int(0)))
+		return nil
+	})
+	return keys, err
+}
+
+// Resend makes an ended delivery due again at now, with the whole schedule before
+// it, and says so in the log. One that is not owed, still waits, or has nobody to
+// go to is refused.
+func (db *DB) Resend(id hook.DeliveryID, now time.Time, detail string) error {
+	return db.sql.write(func(t tx) error {
+		s, err := db.standing(t, id)
+		if err != nil {
+			return err
+		}
+		if s == nil {
+			return noDelivery(id)
+		}
+		sub, _ := db.directory.Subscription(id.Subscription)
+		switch {
+		case s.State == hook.Waiting:
+			return &hook.Error{Kind: hook.Conflict, Subject: "delivery " + id.String(), Detail: "is waiting for its next attempt already"}
+		case sub == nil:
+			return &hook.Error{Kind: hook.Conflict, Subject: "delivery " + id.String(), Detail: "cannot be resent: its subscription was deleted"}
+		case !sub.Active():
+			return &hook.Error{Kind: hook.Conflict, Subject: "delivery " + id.String(),
+				Detail: "cannot be resent: subscription " + sub.ID + " is " + sub.State.String() + "; validate it first"}
+		}
+		due := fromMillis(dueMillis(now))
+		a := hook.Attempt{Delivery: id, Kind: hook.KindResend, State: hook.Waiting, Due: due, Next: due, Started: now, Detail: detail}
+		if err := t.insertAttempt(&a); err != nil {
+			return err
+		}
+		_, err = t.exec(insertDue, int64(id.Subscription), dueMillis(due), int64(id.Event), 0, sub.Generation, len(s.Event.Body), 0)
+		return err
+	}, nil)
+}

@@ -1,0 +1,270 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"zombiezen.com/go/sqlite"
+
+	"github.com/switchhook/switchhook/internal/hook"
+)
+
+// Want asks for outstanding deliveries of a subscription.
+type Want struct {
+	Subscription hook.SubscriptionKey
+	// Limit and Bytes bound how many deliveries, and how much of their bodies. One
+	// is given whatever its size.
+	Limit, Bytes int
+}
+
+// Claim is what was given.
+type Claim struct {
+	Subscription hook.SubscriptionKey
+	// Deliveries are in the claiming node's hand now.
+	Deliveries []Outstanding
+	// More says that there are others due which nobody has in hand.
+	More bool
+	// Next is when the next is due that is not due yet: the zero time if there
+	// is none.
+	Next time.Time
+}
+
+// Outstanding is a delivery with its event.
+type Outstanding struct {
+	hook.Delivery
+	Generation int64
+	Event      *hook.Event
+}
+
+// lateShare is the part of a claim that late retries may have while first
+// attempts wait: some, so that a subscription that is always behind does not put
+// them off for ever.
+const lateShare = 8
+
+// Claim takes outstanding deliveries in hand: first attempts in the order of
+// publishing, and retries by when they are due.
+func (db *DB) Claim(ctx context.Context, n Node, now time.Time, want []Want) ([]Claim, error) {
+	claims, err := db.sql.claim(n.ID, now, want)
+	if err != nil {
+		return nil, err
+	}
+	// The bodies are read beside the writer: those of a large backlog have to come
+	// from the disk, and nobody should have to wait for that.
+	if err := db.readEvents(ctx, claims); err != nil {
+		return nil, errors.Join(err, db.release(n, claims))
+	}
+	return claims, nil
+}
+
+func (db *DB) readEvents(ctx context.Context, claims []Claim) error {
+	return db.sql.read(ctx, func(t tx) error {
+		for _, c := range claims {
+			for i := range c.Deliveries {
+				d := &c.Deliveries[i]
+				err := t.query(selectEvent+`WHERE id = $1`, func(r row) (err error) {
+					d.Event, _, err = db.scanEvent(r)
+					return err
+				}, int64(d.ID.Event))
+				if err == nil && d.Event == nil {
+					err = fmt.Errorf("store: event %s of an outstanding delivery is gone", d.ID.Event)
+				}
+				if err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// release takes deliveries out of the node's hand again.
+func (db *DB) release(n Node, claims []Claim) error {
+	return db.sql.write(func(t tx) error {
+		for _, c := range claims {
+			for _, d := range c.Deliveries {
+				_, err := t.exec(`UPDATE due SET node = 0 WHERE subscription = $1 AND due_at = $2 AND event_id = $3 AND node = $4`,
+					int64(c.Subscription), dueMillis(d.Due), int64(d.ID.Event), n.ID)
+				if err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}, nil)
+}
+
+const (
+	// A row is free if nobody has it in hand, or nobody that still lives.
+	free = `(node = 0 OR node NOT IN (SELECT id FROM nodes))`
+
+	selectDue = `
+		SELECT due_at, event_id, tries, generation, size FROM due
+		WHERE subscription = $1 AND due_at >= $2 AND due_at <= $3 AND ` + free + `
+		ORDER BY due_at, event_id LIMIT $4`
+	takeDue = `
+		UPDATE due SET node = $1 WHERE subscription = $2 AND due_at = $3 AND event_id = $4`
+	selectNext = `
+		SELECT due_at FROM due
+		WHERE subscription = $1 AND due_at > $2 AND ` + free + `
+		ORDER BY due_at LIMIT 1`
+)
+
+func (s *sqliteDB) claim(node int64, now time.Time, want []Want) (claims []Claim, err error) {
+	done := make(chan error, 1)
+	s.submit(unit{done: done, call: func(c *sqlite.Conn) error {
+		claims = make([]Claim, len(want))
+		for i, w := range want {
+			var err error
+			if claims[i], err = claimDue(sqliteTx{c, s}, node, millis(now), w); err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
+	return claims, <-done
+}
+
+func claimDue(t tx, node, now int64, w Want) (Claim, error) {
+	c := Claim{Subscription: w.Subscription}
+	first, err := dueRows(t, w, 0, 0)
+	if err != nil {
+		return c, err
+	}
+	late, err := dueRows(t, w, 1, now)
+	if err != nil {
+		return c, err
+	}
+	lates := min(len(late), max(1, w.Limit/lateShare, w.Limit-len(first)))
+	firsts := min(len(first), w.Limit-lates)
+	c.More = lates < len(late) || firsts < len(first)
+	bytes := 0
+	for _, r := range slices.Concat(first[:firsts], late[:lates]) {
+		if bytes += r.size; bytes > w.Bytes && len(c.Deliveries) > 0 {
+			c.More = true
+			break
+		}
+		if _, err := t.exec(takeDue, node, int64(w.Subscription), millis(r.Due), int64(r.ID.Event)); err != nil {
+			return c, err
+		}
+		c.Deliveries = append(c.Deliveries, r.Outstanding)
+	}
+	return c, t.query(selectNext, func(r row) error { c.Next = fromMillis(r.int(0)); return nil }, int64(w.Subscription), now)
+}
+
+type dueRow struct {
+	Outstanding
+	size int
+}
+
+// dueRows returns free rows that are due between two instants, one more than
+// wanted, so that it is known whether there are more.
+func dueRows(t tx, w Want, from, to int64) (rows []dueRow, err error) {
+	err = t.query(selectDue, func(r row) error {
+		rows = append(rows, dueRow{
+			Outstanding: Outstanding{
+				Delivery: hook.Delivery{
+					ID:    hook.DeliveryID{Event: hook.EventID(r.int(1)), Subscription: w.Subscription},
+					Due:   fromMillis(r.int(0)),
+					Tries: int(r.int(2)),
+				},
+				Generation: r.int(3),
+			},
+			size: int(r.int(4)),
+		})
+		return nil
+	}, int64(w.Subscription), from, to, w.Limit+1)
+	return rows, err
+}
+
+// Backlog says since or from when a subscription has outstanding deliveries.
+type Backlog struct {
+	Subscription hook.SubscriptionKey
+	// Next is when the first is due. It is zero if there are first attempts.
+	Next time.Time
+}
+
+// Backlogs returns the subscriptions that have outstanding deliveries, in anybody's
+// hand or nobody's. It costs by the number of subscriptions, not of deliveries.
+func (db *DB) Backlogs(ctx context.Context) (all []Backlog, err error) {
+	const query = `
+		WITH RECURSIVE keys (k) AS (
+			SELECT min(subscription) FROM due
+			UNION ALL
+			SELECT (SELECT min(subscription) FROM due WHERE subscription > k) FROM keys WHERE k IS NOT NULL
+		)
+		SELECT k, (SELECT min(due_at) FROM due WHERE subscription = k) FROM keys WHERE k IS NOT NULL`
+	err = db.sql.read(ctx, func(t tx) error {
+		return t.query(query, func(r row) error {
+			all = append(all, Backlog{hook.SubscriptionKey(r.int(0)), fromMillis(r.int(1))})
+			return nil
+		})
+	})
+	return all, err
+}
+
+// Finished is an attempt with what it means for its delivery.
+type Finished struct {
+	Attempt hook.Attempt
+	// Was and Now are the delivery before and after.
+	Was, Now hook.Delivery
+	// Keep leaves it in the node's hand. Otherwise, if more attempts follow, it goes
+	// back to where any node may take it.
+	Keep bool
+	Node int64
+	// Done is called when the row is durable, or with the reason why it is not.
+	// It is called on the goroutine that commits, so it must not wait for anything.
+	Done func(*Finished, error)
+}
+
+// Finish records an attempt and what became of the delivery, as one. It returns
+// at once.
+func (db *DB) Finish(f *Finished) { db.sql.finish(f) }
+
+func (s *sqliteDB) finish(f *Finished) { s.submit(unit{finish: f}) }
+
+const (
+	deleteDue = `DELETE FROM due WHERE subscription = $1 AND due_at = $2 AND event_id = $3`
+	moveDue   = `
+		UPDATE due SET due_at = $1, tries = $2, node = $3
+		WHERE subscription = $4 AND due_at = $5 AND event_id = $6 AND node = $7`
+)
+
+func (s *sqliteDB) applyFinish(f *Finished) error {
+	d := f.Was.ID
+	switch {
+	case f.Now.State != hook.Waiting:
+		st, err := s.conn.Prepare(deleteDue)
+		if err != nil {
+			return err
+		}
+		st.BindInt64(1, int64(d.Subscription))
+		st.BindInt64(2, dueMillis(f.Was.Due))
+		st.BindInt64(3, int64(d.Event))
+		if err := step(st); err != nil {
+			return err
+		}
+	case !f.Keep || f.Now != f.Was:
+		node := f.Node
+		if !f.Keep {
+			node = 0
+		}
+		t := sqliteTx{s.conn, s}
+		n, err := t.exec(moveDue, dueMillis(f.Now.Due), f.Now.Tries, node,
+			int64(d.Subscription), dueMillis(f.Was.Due), int64(d.Event), f.Node)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			// The lease had lapsed and another node took the delivery over. The attempt
+			// was made, so it is logged; how the delivery stands is the other's to say.
+			if err := lastState(t, d, &f.Attempt); err != nil {
+				return err
+			}
+		}
+	}
+	s.checkpoint.add(400 + len(f.Attempt.Response.Header) + len(f.Attempt.Response.Body))
+	return sqliteTx{s.conn, s}.insertAttempt(&f.Attempt)
+}

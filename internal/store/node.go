@@ -1,0 +1,92 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/switchhook/switchhook/internal/hook"
+)
+
+// Node is a process that takes deliveries in hand. What it has in hand is its own
+// until its lease lapses or it leaves.
+type Node struct {
+	ID int64
+	// Slot goes into the ids of the events it accepts.
+	Slot int
+	// Lease is how long the node may be silent. 0: for ever, where only one process
+	// can deliver at a time, as on SQLite.
+	Lease time.Duration
+}
+
+// Join makes a node known, with a lease that begins at now.
+func (db *DB) Join(now time.Time, lease time.Duration) (Node, error) {
+	n := Node{Lease: lease}
+	err := db.sql.write(func(t tx) error {
+		used := map[int]bool{}
+		if err := t.query(`SELECT slot FROM nodes`, func(r row) error { used[int(r.int(0))] = true; return nil }); err != nil {
+			return err
+		}
+		for used[n.Slot] {
+			n.Slot++
+		}
+		if n.Slot > hook.MaxNode {
+			return fmt.Errorf("store: %d nodes are in use already", n.Slot)
+		}
+		return t.query(`INSERT INTO nodes (slot, lease_until) VALUES ($1, $2) RETURNING id`,
+			func(r row) error { n.ID = r.int(0); return nil }, n.Slot, n.until(now))
+	}, nil)
+	return n, err
+}
+
+func (n Node) until(now time.Time) int64 {
+	if n.Lease == 0 {
+		return math.MaxInt64
+	}
+	return now.Add(n.Lease).UnixMilli()
+}
+
+// Renew extends the node's lease. It reports false if the lease had lapsed
+// already: then others may have taken over what the node has in hand.
+func (db *DB) Renew(n Node, now time.Time) (ok bool, err error) {
+	err = db.sql.write(func(t tx) error {
+		rows, err := t.exec(`UPDATE nodes SET lease_until = $1 WHERE id = $2 AND lease_until > $3`, n.until(now), n.ID, now.UnixMilli())
+		ok = rows == 1
+		return err
+	}, nil)
+	return ok, err
+}
+
+// Leave gives back at once whatever the node has in hand.
+func (db *DB) Leave(n Node) error {
+	return db.sql.write(func(t tx) error {
+		_, err := t.exec(`DELETE FROM nodes WHERE id = $1`, n.ID)
+		return err
+	}, nil)
+}
+
+// NextLapse forgets the nodes whose lease has lapsed by now, says whether there
+// were any, and returns when the next of the others' leases lapses: the zero time
+// if none can.
+func (db *DB) NextLapse(self Node, now time.Time) (lapsed bool, next time.Time, err error) {
+	err = db.sql.write(func(t tx) error {
+		rows, err := t.exec(`DELETE FROM nodes WHERE lease_until <= $1 AND id <> $2`, now.UnixMilli(), self.ID)
+		if err != nil {
+			return err
+		}
+		lapsed = rows > 0
+		return t.query(`SELECT min(lease_until) FROM nodes WHERE id <> $1 AND lease_until < $2`,
+			func(r row) error { next = fromMillis(r.int(0)); return nil }, self.ID, int64(math.MaxInt64))
+	}, nil)
+	return lapsed, next, err
+}
+
+// LastEvent returns the highest event id in the store, so that a clock which was
+// set back does not lead to ids being given again.
+func (db *DB) LastEvent(ctx context.Context) (id hook.EventID, err error) {
+	err = db.sql.read(ctx, func(t tx) error {
+		return t.query(`SELECT max(id) FROM events`, func(r row) error { id = hook.EventID(r.int(0)); return nil })
+	})
+	return id, err
+}

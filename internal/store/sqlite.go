@@ -1,0 +1,487 @@
+package store
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/gofrs/flock"
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitemigration"
+	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/switchhook/switchhook/internal/hook"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+const (
+	// applicationID marks the file as ours: "swhk".
+	applicationID = 0x7377686b
+
+	readers = 4
+
+	// batchRows bounds a transaction, so that nobody waits long for its commit.
+	batchRows = 4096
+
+	// checkpointBytes is how much is written before the write-ahead log is copied
+	// into the database file, roughly. More costs disk space and start-up time
+	// after a crash, less costs writing the same pages again and again.
+	checkpointBytes = 16 << 20
+)
+
+// sqliteDB writes through one goroutine, which commits together whatever has
+// gathered while it was busy, and reads through a few other connections.
+type sqliteDB struct {
+	lock      *flock.Flock // nil unless this process delivers
+	conn      *sqlite.Conn // the writer's
+	pool      *sqlitex.Pool
+	directory *hook.Directory
+	log       *slog.Logger
+
+	mu      sync.Mutex
+	queue   []unit
+	closing bool
+	wake    chan struct{}
+	stopped chan struct{}
+
+	checkpoint checkpoint
+	attemptIDs *hook.IDs
+	scratch    []byte // the writer's
+}
+
+// unit is what is committed whole or not at all.
+type unit struct {
+	publish []*Publication
+	finish  *Finished
+	call    func(*sqlite.Conn) error
+	// alone asks for a transaction in which nothing follows, so that after has run
+	// before the next unit begins.
+	alone bool
+	after func()
+	done  chan error // for publish and call
+}
+
+func (u *unit) rows() int { return max(1, 2*len(u.publish)) }
+
+func openSQLite(ctx context.Context, file string, dir *hook.Directory, o Options) (_ *sqliteDB, err error) {
+	s := &sqliteDB{directory: dir, log: o.Log, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			s.release()
+		}
+	}()
+	if o.Deliver {
+		if s.lock, err = lockFile(file + ".lock"); err != nil {
+			return nil, err
+		}
+	}
+	if s.conn, err = openConn(file, sqlite.OpenReadWrite|sqlite.OpenCreate); err != nil {
+		return nil, err
+	}
+	if err := migrate(ctx, s.conn); err != nil {
+		return nil, err
+	}
+	if o.Deliver {
+		// Whoever opens the file owns it: what the process before had in hand is free.
+		if err := sqlitex.ExecuteTransient(s.conn, `DELETE FROM nodes`, nil); err != nil {
+			return nil, err
+		}
+	}
+	s.pool, err = sqlitex.NewPool(file, sqlitex.PoolOptions{
+		Flags:       sqlite.OpenReadOnly,
+		PoolSize:    readers,
+		PrepareConn: func(c *sqlite.Conn) error { return pragmas(c, "cache_size=-4096", "query_only=1") },
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.checkpoint.open(file); err != nil {
+		return nil, err
+	}
+	var last int64
+	if err := (sqliteTx{s.conn, s}).query(`SELECT max(id) FROM attempts`, func(r row) error { last = r.int(0); return nil }); err != nil {
+		return nil, err
+	}
+	s.attemptIDs = hook.NewIDs(0, last)
+	go s.run()
+	return s, nil
+}
+
+// lockFile makes sure that one process at a time delivers from a file. SQLite's
+// own locks are taken and given back with each transaction and cannot tell.
+func lockFile(file string) (*flock.Flock, error) {
+	l := flock.New(file, flock.SetPermissions(0o600))
+	ok, err := l.TryLock()
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, errors.New("another switchhook is serving from this database; stop it first, or give this one a file of its own")
+	}
+	return l, nil
+}
+
+func openConn(file string, flags sqlite.OpenFlags) (*sqlite.Conn, error) {
+	c, err := sqlite.OpenConn(file, flags)
+	if err != nil {
+		return nil, explain(err, file)
+	}
+	// FULL makes a commit wait until the disk has it. The checkpoint has a
+	// connection of its own; see checkpoint.
+	err = pragmas(c, "page_size=8192", "journal_mode=wal", "synchronous=full", "foreign_keys=1",
+		"wal_autocheckpoint=0", "journal_size_limit=67108864", "cache_size=-24576", "temp_store=memory")
+	if err != nil {
+		return nil, errors.Join(explain(err, file), c.Close())
+	}
+	return c, nil
+}
+
+func pragmas(c *sqlite.Conn, settings ...string) error {
+	for _, s := range settings {
+		if err := sqlitex.ExecuteTransient(c, "PRAGMA "+s, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// explain says what to do about the errors that people meet when they start.
+func explain(err error, file string) error {
+	switch sqlite.ErrCode(err).ToPrimary() {
+	case sqlite.ResultCantOpen:
+		dir := filepath.Dir(file)
+		if _, statErr := os.Stat(dir); errors.Is(statErr, fs.ErrNotExist) {
+			return fmt.Errorf("the directory %s does not exist; create it first", dir)
+		}
+		return fmt.Errorf("the file cannot be opened or created; its directory %s must be writable, because SQLite keeps two more files beside it: %w", dir, err)
+	case sqlite.ResultReadOnly:
+		return fmt.Errorf("the file or its directory is read-only; SQLite keeps two more files beside it: %w", err)
+	case sqlite.ResultNotADB:
+		return errors.New("the file is not an SQLite database")
+	}
+	return err
+}
+
+// migrate brings the schema up to date, each step in a transaction of its own.
+func migrate(ctx context.Context, c *sqlite.Conn) error {
+	schema := sqlitemigration.Schema{AppID: applicationID}
+	files, err := fs.Glob(migrations, "migrations/*.sqlite.sql")
+	if err != nil {
+		return err
+	}
+	for _, f := range files { // in the order of their numbers
+		text, err := fs.ReadFile(migrations, f)
+		if err != nil {
+			return err
+		}
+		schema.Migrations = append(schema.Migrations, string(text))
+	}
+	have, err := pragmaInt(c, "user_version")
+	if err != nil {
+		return explain(err, "")
+	}
+	id, err := pragmaInt(c, "application_id")
+	if err != nil {
+		return err
+	}
+	if have > 0 && id != applicationID {
+		return errors.New("the file is an SQLite database of another program")
+	}
+	if latest := len(files); have > latest {
+		return fmt.Errorf("its schema has version %d, this program knows up to %d (%s): start the version of switchhook that wrote it, or a newer one",
+			have, latest, path.Base(files[latest-1]))
+	}
+	return sqlitemigration.Migrate(ctx, c, schema)
+}
+
+func pragmaInt(c *sqlite.Conn, name string) (n int, err error) {
+	err = sqlitex.ExecuteTransient(c, "PRAGMA "+name, &sqlitex.ExecOptions{
+		ResultFunc: func(s *sqlite.Stmt) error { n = s.ColumnInt(0); return nil },
+	})
+	return n, err
+}
+
+// submit queues a unit for the writer.
+func (s *sqliteDB) submit(u unit) {
+	s.mu.Lock()
+	closing := s.closing
+	if !closing {
+		s.queue = append(s.queue, u)
+	}
+	s.mu.Unlock()
+	if closing {
+		u.end(errClosed)
+		return
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+var errClosed = errors.New("store: closed")
+
+func (u *unit) end(err error) {
+	switch {
+	case u.finish != nil:
+		u.finish.Done(u.finish, err)
+	case u.done != nil:
+		u.done <- err
+	}
+}
+
+// run commits what is queued until the database is closed.
+func (s *sqliteDB) run() {
+	defer close(s.stopped)
+	for range s.wake {
+		for {
+			s.mu.Lock()
+			batch := s.cut()
+			closing := s.closing && len(s.queue) == 0
+			s.mu.Unlock()
+			if len(batch) == 0 {
+				if closing {
+					return
+				}
+				break
+			}
+			s.commit(batch)
+			clear(batch)
+			s.checkpoint.step(s.conn, s.log)
+		}
+	}
+}
+
+// cut takes the units of the next transaction off the queue.
+func (s *sqliteDB) cut() []unit {
+	rows, n := 0, 0
+	for n < len(s.queue) && rows < batchRows {
+		u := &s.queue[n]
+		rows += u.rows()
+		n++
+		if u.alone {
+			break
+		}
+	}
+	batch := s.queue[:n:n]
+	if s.queue = s.queue[n:]; len(s.queue) == 0 {
+		s.queue = nil
+	}
+	return batch
+}
+
+// commit writes the units in one transaction. If that fails through the fault of
+// one of them, each gets a transaction of its own, so that none has to suffer
+// for another.
+func (s *sqliteDB) commit(batch []unit) {
+	err := s.transact(batch)
+	if err != nil && len(batch) > 1 && !outOfOrder(err) {
+		for i := range batch {
+			s.commit(batch[i : i+1])
+		}
+		return
+	}
+	if err != nil && outOfOrder(err) {
+		s.log.Error("the store cannot write", "err", err, "waiting", len(batch))
+		err = unavailable(err)
+	}
+	for i := range batch {
+		u := &batch[i]
+		if err == nil && u.after != nil {
+			u.after()
+		}
+		u.end(err)
+	}
+}
+
+// outOfOrder reports whether it is the disk that failed, and not a statement.
+func outOfOrder(err error) bool {
+	switch sqlite.ErrCode(err).ToPrimary() {
+	case sqlite.ResultFull, sqlite.ResultIOErr, sqlite.ResultReadOnly, sqlite.ResultCantOpen, sqlite.ResultNoMem, sqlite.ResultBusy:
+		return true
+	}
+	return false
+}
+
+func (s *sqliteDB) transact(batch []unit) error {
+	if err := run(s.conn, "BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	err := s.apply(batch)
+	if err == nil {
+		err = run(s.conn, "COMMIT")
+	}
+	if err != nil && !s.conn.AutocommitEnabled() {
+		return errors.Join(err, run(s.conn, "ROLLBACK"))
+	}
+	return err
+}
+
+func (s *sqliteDB) apply(batch []unit) error {
+	for i := range batch {
+		u := &batch[i]
+		var err error
+		switch {
+		case u.finish != nil:
+			err = s.applyFinish(u.finish)
+		case u.publish != nil:
+			err = s.applyPublish(u.publish)
+		default:
+			err = u.call(s.conn)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// run executes a statement without parameters or results.
+func run(c *sqlite.Conn, query string) error {
+	st, err := c.Prepare(query)
+	if err != nil {
+		return err
+	}
+	return step(st)
+}
+
+// step executes a prepared statement that returns nothing.
+func step(st *sqlite.Stmt) error {
+	_, err := st.Step()
+	if resetErr := st.Reset(); err == nil {
+		err = resetErr
+	}
+	return err
+}
+
+func (s *sqliteDB) write(f func(tx) error, after func()) error {
+	done := make(chan error, 1)
+	s.submit(unit{call: func(c *sqlite.Conn) error { return f(sqliteTx{c, s}) }, alone: true, after: after, done: done})
+	return <-done
+}
+
+func (s *sqliteDB) read(ctx context.Context, f func(tx) error) error {
+	c, err := s.pool.Take(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.pool.Put(c)
+	if err := run(c, "BEGIN"); err != nil {
+		return err
+	}
+	err = f(sqliteTx{c, nil})
+	c.SetInterrupt(nil) // also when ctx is over, the snapshot must be given up
+	return errors.Join(err, run(c, "ROLLBACK"))
+}
+
+func (s *sqliteDB) close() error {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+	<-s.stopped
+	return s.release()
+}
+
+func (s *sqliteDB) release() error {
+	var errs []error
+	errs = append(errs, s.checkpoint.close())
+	if s.pool != nil {
+		errs = append(errs, s.pool.Close())
+	}
+	if s.conn != nil {
+		errs = append(errs, s.conn.Close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Unlock())
+	}
+	return errors.Join(errs...)
+}
+
+// sqliteTx runs the statements that are shared by both kinds of database.
+type sqliteTx struct {
+	c *sqlite.Conn
+	s *sqliteDB // nil for reading
+}
+
+func (t sqliteTx) prepare(query string, args []any) (*sqlite.Stmt, error) {
+	st, err := t.c.Prepare(query)
+	if err != nil {
+		return nil, err
+	}
+	if n := st.BindParamCount(); n != len(args) {
+		return nil, fmt.Errorf("statement has %d parameters, got %d: %s", n, len(args), strings.TrimSpace(query))
+	}
+	for i, a := range args {
+		switch a := a.(type) {
+		case int64:
+			st.BindInt64(i+1, a)
+		case int:
+			st.BindInt64(i+1, int64(a))
+		case bool:
+			st.BindBool(i+1, a)
+		case float64:
+			st.BindFloat(i+1, a)
+		case string:
+			st.BindText(i+1, a)
+		case []byte:
+			st.BindBytes(i+1, a)
+		case nil:
+			st.BindNull(i + 1)
+		default:
+			return nil, fmt.Errorf("parameter $%d has type %T", i+1, a)
+		}
+	}
+	return st, nil
+}
+
+func (t sqliteTx) exec(query string, args ...any) (int, error) {
+	st, err := t.prepare(query, args)
+	if err != nil {
+		return 0, err
+	}
+	if err := step(st); err != nil {
+		return 0, err
+	}
+	return t.c.Changes(), nil
+}
+
+func (t sqliteTx) query(query string, each func(row) error, args ...any) error {
+	st, err := t.prepare(query, args)
+	if err != nil {
+		return err
+	}
+	for {
+		more, err := st.Step()
+		if err != nil || !more {
+			return err
+		}
+		if err := each(sqliteRow{st}); err != nil {
+			return errors.Join(err, st.Reset())
+		}
+	}
+}
+
+type sqliteRow struct{ st *sqlite.Stmt }
+
+func (r sqliteRow) int(i int) int64     { return r.st.ColumnInt64(i) }
+func (r sqliteRow) float(i int) float64 { return r.st.ColumnFloat(i) }
+func (r sqliteRow) text(i int) string   { return r.st.ColumnText(i) }
+func (r sqliteRow) blob(i int) []byte {
+	b := make([]byte, r.st.ColumnLen(i))
+	r.st.ColumnBytes(i, b)
+	return b
+}

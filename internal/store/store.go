@@ -1,0 +1,170 @@
+// Package store keeps what the platform must not forget: what is configured,
+// the events and what they owe, and the webhook log. It holds all SQL.
+//
+// [Open] returns a [DB]. Whatever a method of DB reports as done is durable: it
+// survives kill -9 and power loss. Writes that come in at the same time are
+// committed together, so waiting for the disk is shared.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/switchhook/switchhook/internal/hook"
+	"github.com/switchhook/switchhook/internal/seal"
+)
+
+// Options says what to open.
+type Options struct {
+	// Database is a URL: sqlite:PATH. PostgreSQL is to follow.
+	Database string
+	// Key seals the secrets that must be used again.
+	Key *seal.Key
+	// Deliver takes the database over for delivering: what another process had in
+	// hand is free again. On SQLite only one process at a time may do so; the
+	// others can still read and manage.
+	Deliver bool
+	Log     *slog.Logger
+}
+
+// DB is an open database. It is safe for concurrent use.
+type DB struct {
+	sql       backend
+	key       *seal.Key
+	directory *hook.Directory
+	log       *slog.Logger
+
+	names  sync.Map // event type name to its number, and back
+	closed chan struct{}
+}
+
+// backend is one kind of database. What both kinds can say in the same words is
+// said through tx; what must be fast has a method of its own.
+type backend interface {
+	// write runs f in a transaction that is durable when write returns. Then, and
+	// before any later write begins, it calls after.
+	write(f func(tx) error, after func()) error
+	// read runs f on a snapshot.
+	read(ctx context.Context, f func(tx) error) error
+	publish([]*Publication) error
+	finish(*Finished)
+	claim(node int64, now time.Time, want []Want) ([]Claim, error)
+	close() error
+}
+
+// tx is a transaction, or a snapshot to read from. Parameters are $1, $2, ... in
+// the order of their first mention.
+type tx interface {
+	exec(query string, args ...any) (rows int, err error)
+	query(query string, each func(row) error, args ...any) error
+	// insertAttempt gives the row its id and inserts it.
+	insertAttempt(*hook.Attempt) error
+}
+
+// row is a result row; its values are valid until the function it was given to
+// returns, but for what text and blob return.
+type row interface {
+	int(i int) int64
+	float(i int) float64
+	text(i int) string
+	blob(i int) []byte
+}
+
+// Open opens the database and brings its schema up to date. A file of a newer
+// schema, of another program, or sealed with another key is refused untouched.
+func Open(ctx context.Context, o Options) (*DB, error) {
+	path, ok := strings.CutPrefix(o.Database, "sqlite:")
+	if !ok || path == "" {
+		return nil, fmt.Errorf("store: database %q is not of the form sqlite:PATH", o.Database)
+	}
+	if o.Key == nil {
+		return nil, errors.New("store: no key to seal secrets with")
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	db := &DB{key: o.Key, directory: hook.NewDirectory(), log: o.Log, closed: make(chan struct{})}
+	sql, err := openSQLite(ctx, path, db.directory, o)
+	if err != nil {
+		return nil, fmt.Errorf("store: open %s: %w", path, err)
+	}
+	db.sql = sql
+	if err := errors.Join(db.checkKey(ctx), db.loadDirectory(ctx), db.loadNames(ctx)); err != nil {
+		return nil, fmt.Errorf("store: open %s: %w", path, errors.Join(err, sql.close()))
+	}
+	return db, nil
+}
+
+// Close ends all work and closes the database.
+func (db *DB) Close() error {
+	close(db.closed)
+	if err := db.sql.close(); err != nil {
+		return fmt.Errorf("store: close: %w", err)
+	}
+	return nil
+}
+
+// Directory returns the accounts, apps, installations and subscriptions. Every
+// change that a method of DB has reported as done is in it.
+func (db *DB) Directory() *hook.Directory { return db.directory }
+
+// checkKey makes sure that the key is the one the database's secrets were sealed
+// with: found out at the start, rather than secret by secret.
+func (db *DB) checkKey(ctx context.Context) error {
+	const place, want = "settings/key_check", "switchhook"
+	var sealed []byte
+	err := db.sql.read(ctx, func(t tx) error {
+		return t.query(`SELECT value FROM settings WHERE name = 'key_check'`, func(r row) error {
+			sealed = r.blob(0)
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	if sealed == nil {
+		return db.sql.write(func(t tx) error {
+			_, err := t.exec(`INSERT INTO settings (name, value) VALUES ('key_check', $1) ON CONFLICT DO NOTHING`,
+				db.key.Seal([]byte(want), place))
+			return err
+		}, nil)
+	}
+	if plain, err := db.key.Open(sealed, place); err != nil || string(plain) != want {
+		return errors.New("the secrets in this database were sealed with another key; start with the key file or SWITCHHOOK_MASTER_KEY it was made with")
+	}
+	return nil
+}
+
+// unavailable says that the database cannot take a write now, and why.
+func unavailable(err error) error {
+	return &hook.Error{Kind: hook.Unavailable, Subject: "the store cannot take it now", Detail: err.Error()}
+}
+
+// A time in a column is Unix milliseconds, the zero time 0.
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func fromMillis(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
+}
+
+// dueMillis rounds up, so that nothing is due earlier in the store than it was.
+func dueMillis(t time.Time) int64 {
+	ms := millis(t)
+	if !t.IsZero() && t.Nanosecond()%int(time.Millisecond) != 0 {
+		ms++
+	}
+	return ms
+}
