@@ -1,0 +1,102 @@
+// Package challenge proves that an endpoint knows the secret of its app.
+//
+// [Prober.Prove] sends the contract's endpoint.url_validation and compares what
+// comes back with what only a holder of the secret can compute.
+package challenge
+
+import (
+	"bytes"
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"github.com/switchhook/switchhook/internal/hook"
+	"github.com/switchhook/switchhook/internal/outbound"
+	"github.com/switchhook/switchhook/webhook"
+)
+
+// Prober proves endpoints. It is safe for concurrent use.
+type Prober struct {
+	Client *outbound.Client
+	// IDs numbers the challenges.
+	IDs *hook.IDs
+}
+
+// maxAnswer is far more than an answer has.
+const maxAnswer = 4 << 10
+
+// Result is the end of a challenge.
+type Result struct {
+	// OK says that the endpoint has proven itself.
+	OK bool
+	// Reason says in a sentence why not.
+	Reason string
+	outbound.Result
+}
+
+// Prove sends a challenge to the subscription's endpoint, signed and
+// authenticated like every other request, and waits for the answer.
+func (p *Prober) Prove(ctx context.Context, s *hook.Subscription, a *hook.App) Result {
+	token := hook.NewID()
+	now := time.Now()
+	body := fmt.Appendf(nil, `{"payload":{"plainToken":"%s"},"event_ts":%d,"event":"%s"}`, token, now.UnixMilli(), webhook.EventURLValidation)
+	r := Result{Result: p.Client.Send(ctx, p.Client.Endpoint(s, a), outbound.Message{
+		Delivery: hook.DeliveryID{Event: hook.EventID(p.IDs.Next(now)), Subscription: s.Key},
+		Span:     rand.Uint64(),
+		Body:     body,
+		KeepBody: maxAnswer,
+	})}
+	r.Reason = judge(r.Result, token, a.SecretToken)
+	r.OK = r.Reason == ""
+	return r
+}
+
+// judge returns what is wrong with the answer, or nothing.
+func judge(r outbound.Result, token string, secret hook.Secret) string {
+	switch {
+	case r.Outcome < 0:
+		return r.Detail
+	case r.Outcome >= 300 && r.Outcome <= 399:
+		return fmt.Sprintf("the endpoint answered with a redirect (status %d), which is not followed; subscribe to the final URL", r.Outcome)
+	case r.Outcome == http.StatusNoContent:
+		return "the endpoint answered with status 204, which cannot carry the answer; answer 200 with plainToken and encryptedToken"
+	case r.Outcome != http.StatusOK:
+		return fmt.Sprintf("the endpoint answered with status %d, want 200", r.Outcome)
+	case len(bytes.TrimSpace(r.Response.Body)) == 0:
+		return "the endpoint answered 200 with an empty body; answer with plainToken and encryptedToken"
+	}
+	var a struct {
+		Plain     *string `json:"plainToken"`
+		Encrypted *string `json:"encryptedToken"`
+	}
+	switch err := json.Unmarshal(r.Response.Body, &a); {
+	case r.Response.Truncated:
+		return "the endpoint's answer is too long to be plainToken and encryptedToken"
+	case err != nil:
+		return "the endpoint's answer is not a JSON object with plainToken and encryptedToken"
+	case a.Plain == nil:
+		return "the endpoint's answer has no plainToken"
+	case a.Encrypted == nil:
+		return "the endpoint's answer has no encryptedToken"
+	case *a.Plain != token:
+		return "the plainToken in the endpoint's answer is not the one that was sent"
+	}
+	signer, err := webhook.NewSigner(secret.Reveal())
+	if err != nil {
+		return "the app's secret token is missing" // and then nothing was sent
+	}
+	want := signer.EncryptToken(token)
+	switch got := *a.Encrypted; {
+	case subtle.ConstantTimeCompare([]byte(got), []byte(want)) == 1:
+		return ""
+	case len(got) != len(want):
+		return fmt.Sprintf("the encryptedToken has %d characters; it must be the HMAC-SHA-256 of plainToken as %d hex digits", len(got), len(want))
+	case subtle.ConstantTimeCompare(bytes.ToLower([]byte(got)), []byte(want)) == 1:
+		return "the encryptedToken is in upper case; it must be lower-case hex"
+	}
+	return "the encryptedToken is wrong: most likely it was computed with another secret token than this app's"
+}

@@ -1,0 +1,188 @@
+// Package outbound is the one client that calls foreign URLs.
+//
+// [Client.Send] makes one attempt and says how it went in the words of the
+// contract: a [hook.Outcome]. It calls public addresses only, follows no
+// redirect, waits no longer than it is told to, reads no more than it needs, and
+// keeps secrets out of what it reports.
+package outbound
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"code.dny.dev/ssrf"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/switchhook/switchhook/internal/hook"
+)
+
+// Config says how to call. The zero value of each field but UserAgent stands for
+// the contract's or a sensible default.
+type Config struct {
+	// Policy says which addresses may be called beside public ones.
+	Policy hook.EndpointPolicy
+	// CAs are trusted to certify endpoints. nil: the system's.
+	CAs *x509.CertPool
+	// UserAgent is sent as user-agent.
+	UserAgent string
+	// Region is the clid of x-zm-trackingid. Default "us".
+	Region string
+	// ConnectTimeout bounds resolving, dialling, TLS and getting a token, together.
+	// Default 5 s.
+	ConnectTimeout time.Duration
+	// AnswerTimeout bounds the time from sending the request to the end of the
+	// answer. Default 3 s.
+	AnswerTimeout time.Duration
+	// KeepBody is how many bytes of an answer's body are kept. Default 4 KiB;
+	// negative: none.
+	KeepBody int
+	// MaxConnections bounds the connections that are open at a time, idle ones
+	// included. Default 8192.
+	MaxConnections int
+	// Resolver resolves host names. Default: the system's.
+	Resolver *net.Resolver
+	// DialContext makes connections, instead of the dialer that looks at addresses:
+	// for networks where something else does that.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Client calls endpoints and token URLs. It is safe for concurrent use.
+type Client struct {
+	Config
+	transport *http.Transport
+	slots     chan struct{}
+	tokens    tokens
+}
+
+const (
+	// readBody is how much of an answer is read before the connection is given up:
+	// enough for any answer that is not an attack.
+	readBody = 64 << 10
+
+	// slotTimeout is how long an attempt waits for a free connection slot.
+	slotTimeout = time.Second
+
+	// idlePerHost is how many connections to a host are kept for the next attempt.
+	idlePerHost = 64
+
+	// idleTimeout is below what load balancers commonly grant; and see replayable.
+	idleTimeout = 30 * time.Second
+)
+
+// New returns a Client.
+func New(c Config) *Client {
+	def(&c.Region, "us")
+	def(&c.ConnectTimeout, 5*time.Second)
+	def(&c.AnswerTimeout, 3*time.Second)
+	def(&c.KeepBody, 4<<10)
+	def(&c.MaxConnections, 8192)
+	cl := &Client{Config: c, slots: make(chan struct{}, c.MaxConnections), tokens: tokens{group: &singleflight.Group{}}}
+	dial := c.DialContext
+	if dial == nil {
+		dial = (&net.Dialer{
+			Timeout:        c.ConnectTimeout,
+			Resolver:       c.Resolver,
+			ControlContext: cl.guard(),
+		}).DialContext
+	}
+	protocols := &http.Protocols{}
+	protocols.SetHTTP1(true)
+	cl.transport = &http.Transport{
+		DialContext:            cl.slotted(dial),
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.CAs},
+		TLSHandshakeTimeout:    c.ConnectTimeout,
+		MaxResponseHeaderBytes: readBody,
+		MaxIdleConns:           c.MaxConnections / 2,
+		MaxIdleConnsPerHost:    idlePerHost,
+		IdleConnTimeout:        idleTimeout,
+		DisableCompression:     true, // accept-encoding is part of the contract, so we set it
+		Protocols:              protocols,
+	}
+	return cl
+}
+
+func def[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// Close closes idle connections.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
+
+// azureWire is a public address at which machines in Azure find their host.
+var azureWire = netip.MustParsePrefix("168.63.129.16/32")
+
+// guard looks at each address when it is dialled, so that a name that resolves
+// differently the second time does not help.
+func (c *Client) guard() func(context.Context, string, string, syscall.RawConn) error {
+	var v4, v6 []netip.Prefix
+	for _, p := range c.Policy.Allowed {
+		if p.Addr().Is4() {
+			v4 = append(v4, p)
+		} else {
+			v6 = append(v6, p)
+		}
+	}
+	g := ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...), ssrf.WithDeniedV4Prefixes(azureWire))
+	return func(_ context.Context, network, address string, conn syscall.RawConn) error {
+		return g.Safe(network, address, conn)
+	}
+}
+
+// errNoSlot says that as many connections are open as may be.
+var errNoSlot = errors.New("no connection slot became free in time")
+
+// slotted bounds the connections that dial has open.
+func (c *Client) slotted(dial func(context.Context, string, string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		select {
+		case c.slots <- struct{}{}:
+		default:
+			if err := c.waitForSlot(ctx); err != nil {
+				return nil, err
+			}
+		}
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			<-c.slots
+			return nil, err
+		}
+		return &slotConn{Conn: conn, slots: c.slots}, nil
+	}
+}
+
+func (c *Client) waitForSlot(ctx context.Context) error {
+	c.transport.CloseIdleConnections() // an idle one serves nobody as well as one in use
+	t := time.NewTimer(slotTimeout)
+	defer t.Stop()
+	select {
+	case c.slots <- struct{}{}:
+		return nil
+	case <-t.C:
+		return errNoSlot
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// slotConn gives its slot back when it is closed.
+type slotConn struct {
+	net.Conn
+	slots chan struct{}
+	once  sync.Once
+}
+
+func (c *slotConn) Close() error {
+	c.once.Do(func() { <-c.slots })
+	return c.Conn.Close()
+}
