@@ -194,51 +194,53 @@ func (d *Directory) untie(account, app string) {
 	}
 }
 
-// Owes is a delivery that an event brings about: to whom, and in which
-// generation of the subscription.
-type Owes struct {
+// Owed is a delivery that an event brings about.
+type Owed struct {
 	Subscription SubscriptionKey
-	Generation   int64
+	// Generation is the subscription's at the time.
+	Generation int64
+	// Node is the node that takes the delivery in hand from the start. 0: none.
+	Node int64
 }
 
 // Match appends what the event owes, by subscription, and returns it with the
 // version of the directory that said so.
-func (d *Directory) Match(owes []Owes, e *Event, t *EventType) ([]Owes, int64) {
+func (d *Directory) Match(owed []Owed, e *Event, t *EventType) ([]Owed, int64) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	first := len(owes)
+	first := len(owed)
 	if t.Routing == ByCarrier {
 		for app := range d.byCarrier[e.Carrier] {
-			owes = d.matchApp(owes, e, t, app)
+			owed = d.matchApp(owed, e, t, app)
 		}
 	} else {
 		for app := range d.byAccount[e.Account] {
-			owes = d.matchApp(owes, e, t, app)
+			owed = d.matchApp(owed, e, t, app)
 		}
 		// An app may be tied to the account and to its master; it is asked once.
 		if master := d.masterOf(e.Account); master != "" {
 			for app := range d.byAccount[master] {
 				if _, asked := d.byAccount[e.Account][app]; !asked {
-					owes = d.matchApp(owes, e, t, app)
+					owed = d.matchApp(owed, e, t, app)
 				}
 			}
 		}
 	}
-	slices.SortFunc(owes[first:], func(a, b Owes) int { return cmp.Compare(a.Subscription, b.Subscription) })
-	return owes, d.version
+	slices.SortFunc(owed[first:], func(a, b Owed) int { return cmp.Compare(a.Subscription, b.Subscription) })
+	return owed, d.version
 }
 
-func (d *Directory) matchApp(owes []Owes, e *Event, t *EventType, app string) []Owes {
+func (d *Directory) matchApp(owed []Owed, e *Event, t *EventType, app string) []Owed {
 	entry := d.apps[app]
 	if entry == nil {
-		return owes // installed, and since deleted
+		return owed // installed, and since deleted
 	}
 	for _, s := range entry.subscriptions {
-		if d.verdict(e, t, s, entry.App) == Owed {
-			owes = append(owes, Owes{s.Key, s.Generation})
+		if d.verdict(e, t, s, entry.App) == Entitled {
+			owed = append(owed, Owed{Subscription: s.Key, Generation: s.Generation})
 		}
 	}
-	return owes
+	return owed
 }
 
 // Verdict says whether the subscription is owed the event, as things stand now.

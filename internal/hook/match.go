@@ -11,7 +11,7 @@ type Verdict uint8
 
 // The verdicts, in the order in which the questions are asked.
 const (
-	Owed            Verdict = iota
+	Entitled        Verdict = iota
 	NotSubscribed           // the event type is not on its list
 	NotValidated            // pending: its endpoint has not answered a challenge
 	SubscriptionOff         // disabled
@@ -55,7 +55,7 @@ func carrierVerdict(e *Event, s *Subscription, a *App) Verdict {
 	if s.Scope == ScopeUser && !s.concerns(e) {
 		return OutOfUsers
 	}
-	return Owed
+	return Entitled
 }
 
 func (d *Directory) accountVerdict(e *Event, s *Subscription, a *App) Verdict {
@@ -79,7 +79,7 @@ func (d *Directory) accountVerdict(e *Event, s *Subscription, a *App) Verdict {
 			return OutOfAccount
 		}
 	}
-	return Owed
+	return Entitled
 }
 
 // authorized reports whether the app may receive events of the event's account.
@@ -120,7 +120,7 @@ func intersects(a, b []string) bool {
 // Explain says the verdict as a sentence for the people concerned.
 func (v Verdict) Explain(e *Event, t *EventType, s *Subscription, a *App) string {
 	switch v {
-	case Owed:
+	case Entitled:
 		return "the event is owed to the subscription"
 	case NotSubscribed:
 		return fmt.Sprintf("the subscription does not list %s", e.Type)

@@ -3,41 +3,14 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
 	"zombiezen.com/go/sqlite"
 
+	"github.com/switchhook/switchhook/internal/deliver"
 	"github.com/switchhook/switchhook/internal/hook"
 )
-
-// Want asks for outstanding deliveries of a subscription.
-type Want struct {
-	Subscription hook.SubscriptionKey
-	// Limit and Bytes bound how many deliveries, and how much of their bodies. One
-	// is given whatever its size.
-	Limit, Bytes int
-}
-
-// Claim is what was given.
-type Claim struct {
-	Subscription hook.SubscriptionKey
-	// Deliveries are in the claiming node's hand now.
-	Deliveries []Outstanding
-	// More says that there are others due which nobody has in hand.
-	More bool
-	// Next is when the next is due that is not due yet: the zero time if there
-	// is none.
-	Next time.Time
-}
-
-// Outstanding is a delivery with its event.
-type Outstanding struct {
-	hook.Delivery
-	Generation int64
-	Event      *hook.Event
-}
 
 // lateShare is the part of a claim that late retries may have while first
 // attempts wait: some, so that a subscription that is always behind does not put
@@ -46,7 +19,7 @@ const lateShare = 8
 
 // Claim takes outstanding deliveries in hand: first attempts in the order of
 // publishing, and retries by when they are due.
-func (db *DB) Claim(ctx context.Context, n Node, now time.Time, want []Want) ([]Claim, error) {
+func (db *DB) Claim(ctx context.Context, n deliver.Node, now time.Time, want []deliver.Want) ([]deliver.Claim, error) {
 	claims, err := db.sql.claim(n.ID, now, want)
 	if err != nil {
 		return nil, err
@@ -59,29 +32,34 @@ func (db *DB) Claim(ctx context.Context, n Node, now time.Time, want []Want) ([]
 	return claims, nil
 }
 
-func (db *DB) readEvents(ctx context.Context, claims []Claim) error {
+func (db *DB) readEvents(ctx context.Context, claims []deliver.Claim) error {
 	return db.sql.read(ctx, func(t tx) error {
-		for _, c := range claims {
-			for i := range c.Deliveries {
-				d := &c.Deliveries[i]
+		for i := range claims {
+			c := &claims[i]
+			for j := range c.Deliveries {
+				d := &c.Deliveries[j]
 				err := t.query(selectEvent+`WHERE id = $1`, func(r row) (err error) {
 					d.Event, _, err = db.scanEvent(r)
 					return err
 				}, int64(d.ID.Event))
-				if err == nil && d.Event == nil {
-					err = fmt.Errorf("store: event %s of an outstanding delivery is gone", d.ID.Event)
-				}
 				if err != nil {
 					return err
 				}
 			}
+			// One row that is damaged must not keep the others from being sent.
+			c.Deliveries = slices.DeleteFunc(c.Deliveries, func(d deliver.Outstanding) bool {
+				if d.Event == nil {
+					db.log.Error("the event of an outstanding delivery is gone", "delivery", d.ID)
+				}
+				return d.Event == nil
+			})
 		}
 		return nil
 	})
 }
 
 // release takes deliveries out of the node's hand again.
-func (db *DB) release(n Node, claims []Claim) error {
+func (db *DB) release(n deliver.Node, claims []deliver.Claim) error {
 	return db.sql.write(func(t tx) error {
 		for _, c := range claims {
 			for _, d := range c.Deliveries {
@@ -112,10 +90,10 @@ const (
 		ORDER BY due_at LIMIT 1`
 )
 
-func (s *sqliteDB) claim(node int64, now time.Time, want []Want) (claims []Claim, err error) {
+func (s *sqliteDB) claim(node int64, now time.Time, want []deliver.Want) (claims []deliver.Claim, err error) {
 	done := make(chan error, 1)
 	s.submit(unit{done: done, call: func(c *sqlite.Conn) error {
-		claims = make([]Claim, len(want))
+		claims = make([]deliver.Claim, len(want))
 		for i, w := range want {
 			var err error
 			if claims[i], err = claimDue(sqliteTx{c, s}, node, millis(now), w); err != nil {
@@ -127,8 +105,8 @@ func (s *sqliteDB) claim(node int64, now time.Time, want []Want) (claims []Claim
 	return claims, <-done
 }
 
-func claimDue(t tx, node, now int64, w Want) (Claim, error) {
-	c := Claim{Subscription: w.Subscription}
+func claimDue(t tx, node, now int64, w deliver.Want) (deliver.Claim, error) {
+	c := deliver.Claim{Subscription: w.Subscription}
 	first, err := dueRows(t, w, 0, 0)
 	if err != nil {
 		return c, err
@@ -155,16 +133,16 @@ func claimDue(t tx, node, now int64, w Want) (Claim, error) {
 }
 
 type dueRow struct {
-	Outstanding
+	deliver.Outstanding
 	size int
 }
 
 // dueRows returns free rows that are due between two instants, one more than
 // wanted, so that it is known whether there are more.
-func dueRows(t tx, w Want, from, to int64) (rows []dueRow, err error) {
+func dueRows(t tx, w deliver.Want, from, to int64) (rows []dueRow, err error) {
 	err = t.query(selectDue, func(r row) error {
 		rows = append(rows, dueRow{
-			Outstanding: Outstanding{
+			Outstanding: deliver.Outstanding{
 				Delivery: hook.Delivery{
 					ID:    hook.DeliveryID{Event: hook.EventID(r.int(1)), Subscription: w.Subscription},
 					Due:   fromMillis(r.int(0)),
@@ -179,16 +157,9 @@ func dueRows(t tx, w Want, from, to int64) (rows []dueRow, err error) {
 	return rows, err
 }
 
-// Backlog says since or from when a subscription has outstanding deliveries.
-type Backlog struct {
-	Subscription hook.SubscriptionKey
-	// Next is when the first is due. It is zero if there are first attempts.
-	Next time.Time
-}
-
 // Backlogs returns the subscriptions that have outstanding deliveries, in anybody's
 // hand or nobody's. It costs by the number of subscriptions, not of deliveries.
-func (db *DB) Backlogs(ctx context.Context) (all []Backlog, err error) {
+func (db *DB) Backlogs(ctx context.Context) (all []deliver.Backlog, err error) {
 	const query = `
 		WITH RECURSIVE keys (k) AS (
 			SELECT min(subscription) FROM due
@@ -198,32 +169,18 @@ func (db *DB) Backlogs(ctx context.Context) (all []Backlog, err error) {
 		SELECT k, (SELECT min(due_at) FROM due WHERE subscription = k) FROM keys WHERE k IS NOT NULL`
 	err = db.sql.read(ctx, func(t tx) error {
 		return t.query(query, func(r row) error {
-			all = append(all, Backlog{hook.SubscriptionKey(r.int(0)), fromMillis(r.int(1))})
+			all = append(all, deliver.Backlog{Subscription: hook.SubscriptionKey(r.int(0)), Next: fromMillis(r.int(1))})
 			return nil
 		})
 	})
 	return all, err
 }
 
-// Finished is an attempt with what it means for its delivery.
-type Finished struct {
-	Attempt hook.Attempt
-	// Was and Now are the delivery before and after.
-	Was, Now hook.Delivery
-	// Keep leaves it in the node's hand. Otherwise, if more attempts follow, it goes
-	// back to where any node may take it.
-	Keep bool
-	Node int64
-	// Done is called when the row is durable, or with the reason why it is not.
-	// It is called on the goroutine that commits, so it must not wait for anything.
-	Done func(*Finished, error)
-}
-
 // Finish records an attempt and what became of the delivery, as one. It returns
 // at once.
-func (db *DB) Finish(f *Finished) { db.sql.finish(f) }
+func (db *DB) Finish(f *deliver.Finished) { db.sql.finish(f) }
 
-func (s *sqliteDB) finish(f *Finished) { s.submit(unit{finish: f}) }
+func (s *sqliteDB) finish(f *deliver.Finished) { s.submit(unit{finish: f}) }
 
 const (
 	deleteDue = `DELETE FROM due WHERE subscription = $1 AND due_at = $2 AND event_id = $3`
@@ -232,7 +189,7 @@ const (
 		WHERE subscription = $4 AND due_at = $5 AND event_id = $6 AND node = $7`
 )
 
-func (s *sqliteDB) applyFinish(f *Finished) error {
+func (s *sqliteDB) applyFinish(f *deliver.Finished) error {
 	d := f.Was.ID
 	switch {
 	case f.Now.State != hook.Waiting:

@@ -6,23 +6,13 @@ import (
 	"math"
 	"time"
 
+	"github.com/switchhook/switchhook/internal/deliver"
 	"github.com/switchhook/switchhook/internal/hook"
 )
 
-// Node is a process that takes deliveries in hand. What it has in hand is its own
-// until its lease lapses or it leaves.
-type Node struct {
-	ID int64
-	// Slot goes into the ids of the events it accepts.
-	Slot int
-	// Lease is how long the node may be silent. 0: for ever, where only one process
-	// can deliver at a time, as on SQLite.
-	Lease time.Duration
-}
-
 // Join makes a node known, with a lease that begins at now.
-func (db *DB) Join(now time.Time, lease time.Duration) (Node, error) {
-	n := Node{Lease: lease}
+func (db *DB) Join(now time.Time, lease time.Duration) (deliver.Node, error) {
+	n := deliver.Node{Lease: lease}
 	err := db.sql.write(func(t tx) error {
 		used := map[int]bool{}
 		if err := t.query(`SELECT slot FROM nodes`, func(r row) error { used[int(r.int(0))] = true; return nil }); err != nil {
@@ -35,12 +25,12 @@ func (db *DB) Join(now time.Time, lease time.Duration) (Node, error) {
 			return fmt.Errorf("store: %d nodes are in use already", n.Slot)
 		}
 		return t.query(`INSERT INTO nodes (slot, lease_until) VALUES ($1, $2) RETURNING id`,
-			func(r row) error { n.ID = r.int(0); return nil }, n.Slot, n.until(now))
+			func(r row) error { n.ID = r.int(0); return nil }, n.Slot, leaseUntil(n, now))
 	}, nil)
 	return n, err
 }
 
-func (n Node) until(now time.Time) int64 {
+func leaseUntil(n deliver.Node, now time.Time) int64 {
 	if n.Lease == 0 {
 		return math.MaxInt64
 	}
@@ -49,9 +39,9 @@ func (n Node) until(now time.Time) int64 {
 
 // Renew extends the node's lease. It reports false if the lease had lapsed
 // already: then others may have taken over what the node has in hand.
-func (db *DB) Renew(n Node, now time.Time) (ok bool, err error) {
+func (db *DB) Renew(n deliver.Node, now time.Time) (ok bool, err error) {
 	err = db.sql.write(func(t tx) error {
-		rows, err := t.exec(`UPDATE nodes SET lease_until = $1 WHERE id = $2 AND lease_until > $3`, n.until(now), n.ID, now.UnixMilli())
+		rows, err := t.exec(`UPDATE nodes SET lease_until = $1 WHERE id = $2 AND lease_until > $3`, leaseUntil(n, now), n.ID, now.UnixMilli())
 		ok = rows == 1
 		return err
 	}, nil)
@@ -59,7 +49,7 @@ func (db *DB) Renew(n Node, now time.Time) (ok bool, err error) {
 }
 
 // Leave gives back at once whatever the node has in hand.
-func (db *DB) Leave(n Node) error {
+func (db *DB) Leave(n deliver.Node) error {
 	return db.sql.write(func(t tx) error {
 		_, err := t.exec(`DELETE FROM nodes WHERE id = $1`, n.ID)
 		return err
@@ -69,7 +59,7 @@ func (db *DB) Leave(n Node) error {
 // NextLapse forgets the nodes whose lease has lapsed by now, says whether there
 // were any, and returns when the next of the others' leases lapses: the zero time
 // if none can.
-func (db *DB) NextLapse(self Node, now time.Time) (lapsed bool, next time.Time, err error) {
+func (db *DB) NextLapse(self deliver.Node, now time.Time) (lapsed bool, next time.Time, err error) {
 	err = db.sql.write(func(t tx) error {
 		rows, err := t.exec(`DELETE FROM nodes WHERE lease_until <= $1 AND id <> $2`, now.UnixMilli(), self.ID)
 		if err != nil {

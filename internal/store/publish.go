@@ -5,58 +5,23 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"zombiezen.com/go/sqlite"
 
 	"github.com/switchhook/switchhook/internal/hook"
+	"github.com/switchhook/switchhook/internal/intake"
 )
-
-// Publication is an event to be stored with all that it owes.
-type Publication struct {
-	Event *hook.Event
-	Owed  []Owed
-	// Version is that of the directory which said what is owed.
-	Version int64
-	// Key makes the publication happen once however often it is asked for: a
-	// second one with the same key in the same account stores nothing. Empty: none.
-	Key string
-	// Digest tells the same publication from another one under the same key.
-	Digest []byte
-
-	// What became of it:
-
-	// Err is why it was not stored; the others of its batch may be.
-	Err error
-	// Earlier is the id of the event stored under the same key before, if there is
-	// one, and EarlierOwed how many deliveries that brought about.
-	Earlier     hook.EventID
-	EarlierOwed int
-
-	typeNumber int64
-}
-
-// Owed is a delivery that an event brings about.
-type Owed struct {
-	hook.Owes
-	// Node has the delivery in hand from the start. 0: nobody.
-	Node int64
-}
-
-// ErrStale says that the directory has changed since the publication was
-// matched; match again.
-var ErrStale = errors.New("store: the directory has changed")
 
 // Publish stores the publications, each whole or not at all. An error concerns
 // all of them, Publication.Err one.
-func (db *DB) Publish(pubs []*Publication) error {
+func (db *DB) Publish(pubs []*intake.Publication) error {
 	for _, p := range pubs {
 		n, err := db.typeNumber(p.Event.Type)
 		if err != nil {
 			return err
 		}
-		p.typeNumber = n
+		p.TypeNumber = n
 	}
 	return db.sql.publish(pubs)
 }
@@ -116,13 +81,13 @@ const (
 		WHERE k.account_id = $1 AND k.key = $2`
 )
 
-func (s *sqliteDB) publish(pubs []*Publication) error {
+func (s *sqliteDB) publish(pubs []*intake.Publication) error {
 	done := make(chan error, 1)
 	s.submit(unit{publish: pubs, done: done})
 	return <-done
 }
 
-func (s *sqliteDB) applyPublish(pubs []*Publication) error {
+func (s *sqliteDB) applyPublish(pubs []*intake.Publication) error {
 	event, err := s.conn.Prepare(insertEvent)
 	if err != nil {
 		return err
@@ -135,7 +100,7 @@ func (s *sqliteDB) applyPublish(pubs []*Publication) error {
 	for _, p := range pubs {
 		p.Err, p.Earlier = nil, 0
 		if p.Version != version {
-			p.Err = ErrStale
+			p.Err = intake.ErrStale
 			continue
 		}
 		if p.Key != "" {
@@ -149,7 +114,7 @@ func (s *sqliteDB) applyPublish(pubs []*Publication) error {
 		s.scratch = appendOwed(s.scratch[:0], p.Owed)
 		event.BindInt64(1, int64(e.ID))
 		event.BindText(2, e.Account)
-		event.BindInt64(3, p.typeNumber)
+		event.BindInt64(3, p.TypeNumber)
 		event.BindInt64(4, e.TS.UnixMilli())
 		event.BindInt64(5, int64(e.Carrier))
 		if r := routing(e); r == "" {
@@ -185,7 +150,7 @@ func bindDue(st *sqlite.Stmt, d hook.Delivery, generation int64, size int, node 
 
 // claimKey reserves the publication's idempotency key. If an earlier publication
 // has it, p says so and fresh is false.
-func claimKey(t tx, p *Publication) (fresh bool, err error) {
+func claimKey(t tx, p *intake.Publication) (fresh bool, err error) {
 	n, err := t.exec(insertKey, p.Event.Account, p.Key, int64(p.Event.ID), p.Digest)
 	if err != nil || n == 1 {
 		return n == 1, err
@@ -204,7 +169,7 @@ func claimKey(t tx, p *Publication) (fresh bool, err error) {
 	}, p.Event.Account, p.Key)
 }
 
-func appendOwed(b []byte, owed []Owed) []byte {
+func appendOwed(b []byte, owed []hook.Owed) []byte {
 	for _, o := range owed {
 		b = binary.BigEndian.AppendUint64(b, uint64(o.Subscription))
 	}

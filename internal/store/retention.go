@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/switchhook/switchhook/internal/deliver"
 	"github.com/switchhook/switchhook/internal/hook"
 )
 
@@ -55,11 +56,11 @@ func (db *DB) Expire(ctx context.Context, t time.Time) (done bool, err error) {
 // says whether there may be more. Each leaves a row in the log with the reason.
 func (db *DB) Cancel(k hook.SubscriptionKey, generation int64, reason string, now time.Time, limit int) (more bool, err error) {
 	err = db.sql.write(func(t tx) error {
-		var rows []Outstanding
+		var rows []deliver.Outstanding
 		err := t.query(`
 			SELECT due_at, event_id, tries FROM due
 			WHERE subscription = $1 AND generation < $2 AND `+free+` LIMIT $3`, func(r row) error {
-			rows = append(rows, Outstanding{Delivery: hook.Delivery{
+			rows = append(rows, deliver.Outstanding{Delivery: hook.Delivery{
 				ID:    hook.DeliveryID{Event: hook.EventID(r.int(1)), Subscription: k},
 				Due:   fromMillis(r.int(0)),
 				Tries: int(r.int(2)),

@@ -18,7 +18,9 @@ import (
 	"zombiezen.com/go/sqlite/sqlitemigration"
 	"zombiezen.com/go/sqlite/sqlitex"
 
+	"github.com/switchhook/switchhook/internal/deliver"
 	"github.com/switchhook/switchhook/internal/hook"
+	"github.com/switchhook/switchhook/internal/intake"
 )
 
 //go:embed migrations
@@ -61,8 +63,8 @@ type sqliteDB struct {
 
 // unit is what is committed whole or not at all.
 type unit struct {
-	publish []*Publication
-	finish  *Finished
+	publish []*intake.Publication
+	finish  *deliver.Finished
 	call    func(*sqlite.Conn) error
 	// alone asks for a transaction in which nothing follows, so that after has run
 	// before the next unit begins.
@@ -234,7 +236,7 @@ var errClosed = errors.New("store: closed")
 func (u *unit) end(err error) {
 	switch {
 	case u.finish != nil:
-		u.finish.Done(u.finish, err)
+		u.finish.Done(err)
 	case u.done != nil:
 		u.done <- err
 	}

@@ -15,7 +15,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/switchhook/switchhook/internal/deliver"
 	"github.com/switchhook/switchhook/internal/hook"
+	"github.com/switchhook/switchhook/internal/intake"
 	"github.com/switchhook/switchhook/internal/seal"
 )
 
@@ -51,9 +53,9 @@ type backend interface {
 	write(f func(tx) error, after func()) error
 	// read runs f on a snapshot.
 	read(ctx context.Context, f func(tx) error) error
-	publish([]*Publication) error
-	finish(*Finished)
-	claim(node int64, now time.Time, want []Want) ([]Claim, error)
+	publish([]*intake.Publication) error
+	finish(*deliver.Finished)
+	claim(node int64, now time.Time, want []deliver.Want) ([]deliver.Claim, error)
 	close() error
 }
 

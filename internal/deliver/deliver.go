@@ -1,0 +1,364 @@
+// Package deliver carries accepted events to their endpoints.
+//
+// A [Sender] has some deliveries in hand, in memory: those that its own intake
+// gave it, and those it claimed from the store. It sends them, fairly among
+// endpoints, and records each outcome. All it must remember between two attempts
+// is in the store, so a crash costs at most one repeated request, which the
+// receiver knows by its request id.
+//
+// Each endpoint has a lane, which bounds what it may ask of the whole: requests in
+// flight, deliveries in memory, and none while its circuit breaker is open. What
+// does not fit waits in the store, at no cost to anybody.
+package deliver
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/switchhook/switchhook/internal/hook"
+	"github.com/switchhook/switchhook/internal/outbound"
+)
+
+// Store keeps what is outstanding.
+type Store interface {
+	Join(now time.Time, lease time.Duration) (Node, error)
+	Renew(n Node, now time.Time) (ok bool, err error)
+	Leave(n Node) error
+	NextLapse(self Node, now time.Time) (lapsed bool, next time.Time, err error)
+
+	Backlogs(ctx context.Context) ([]Backlog, error)
+	Claim(ctx context.Context, n Node, now time.Time, want []Want) ([]Claim, error)
+	Finish(*Finished)
+	Cancel(k hook.SubscriptionKey, generation int64, reason string, now time.Time, limit int) (more bool, err error)
+}
+
+// Client makes attempts.
+type Client interface {
+	Endpoint(*hook.Subscription, *hook.App) *outbound.Endpoint
+	Send(context.Context, *outbound.Endpoint, outbound.Message) outbound.Result
+}
+
+// Node is a process that takes deliveries in hand. What it has in hand is its own
+// until its lease lapses or it leaves.
+type Node struct {
+	ID int64
+	// Slot goes into the ids of the events it accepts.
+	Slot int
+	// Lease is how long the node may be silent. 0: for ever, where only one process
+	// can deliver at a time.
+	Lease time.Duration
+}
+
+// Outstanding is a delivery with its event.
+type Outstanding struct {
+	hook.Delivery
+	Generation int64
+	Event      *hook.Event
+}
+
+// Want asks for outstanding deliveries of a subscription.
+type Want struct {
+	Subscription hook.SubscriptionKey
+	// Limit and Bytes bound how many deliveries, and how much of their bodies. One
+	// is given whatever its size.
+	Limit, Bytes int
+}
+
+// Claim is what was given.
+type Claim struct {
+	Subscription hook.SubscriptionKey
+	// Deliveries are in the claiming node's hand now.
+	Deliveries []Outstanding
+	// More says that there are others due which nobody has in hand.
+	More bool
+	// Next is when the next is due that is not due yet: the zero time if there is
+	// none.
+	Next time.Time
+}
+
+// Backlog says from when on a subscription has outstanding deliveries.
+type Backlog struct {
+	Subscription hook.SubscriptionKey
+	// Next is when the first is due. It is zero if there are first attempts.
+	Next time.Time
+}
+
+// Finished is an attempt with what it means for its delivery.
+type Finished struct {
+	Attempt hook.Attempt
+	// Was and Now are the delivery before and after.
+	Was, Now hook.Delivery
+	Node     int64
+	// Keep leaves it in the node's hand. Otherwise, if more attempts follow, it goes
+	// back to where any node may take it.
+	Keep bool
+	// Done is called when the attempt is durable, or with the reason why it is not.
+	// It is called by the goroutine that commits, so it must not wait for anything.
+	Done func(error)
+}
+
+// Config says how to deliver. Zero values stand for defaults.
+type Config struct {
+	// Schedule holds the pauses between attempts. Default: the contract's.
+	Schedule hook.Schedule
+	// InFlight is how many requests one endpoint gets at a time. Default 16.
+	InFlight int
+	// MaxInFlight is how many requests are under way at a time in all. Default 4096.
+	MaxInFlight int
+	// StopTimeout is how long what is in flight may take to finish when the sender is
+	// stopped. Default 10 s.
+	StopTimeout time.Duration
+	// Lease is how long this node may be silent before others take over what it has
+	// in hand. Default: for ever, for databases that only one process delivers from.
+	Lease time.Duration
+	// Observe, if set, is told of every log row when it is durable. It must not wait.
+	Observe func(hook.Attempt, *hook.Event)
+	Log     *slog.Logger
+}
+
+// How much is in hand at most, that is, in memory. It is shared among the
+// subscriptions that have something in hand, of which each gets at least a little.
+const (
+	maxHeld      = 32 << 10
+	maxHeldBytes = 64 << 20
+
+	maxShare = 1024
+	minShare = 4
+
+	// claimRows is how much is claimed at a time, so that nobody has to wait long
+	// for the store.
+	claimRows = 256
+
+	// cancelRows is the same for calling deliveries off.
+	cancelRows = 200
+
+	// keepIdle is how many workers wait for work; more of them end.
+	keepIdle = 64
+
+	// recordAgain is the pause before recording what could not be recorded.
+	recordAgain = time.Second
+)
+
+// Sender delivers. Make one with [New].
+type Sender struct {
+	Config
+	store     Store
+	client    Client
+	directory *hook.Directory
+	node      Node
+
+	mu      sync.Mutex
+	running bool
+	closing bool
+	queues  map[hook.SubscriptionKey]*queue
+	lanes   map[string]*lane
+	ready   ring // lanes whose turn is to come
+	alarms  alarms
+	alarm   chan struct{} // the first alarm is another one
+	held    int
+	bytes   int
+	active  int // queues that have something in hand
+	flying  int // attempts under way
+
+	workers int
+	idle    int
+	work    *sync.Cond
+	settled *sync.Cond // a worker ended, or an attempt was recorded
+
+	loads     []*queue // to be loaded or swept, in turn
+	loading   chan struct{}
+	recording int    // attempts that are not durable yet
+	failed    []*job // of those, the ones to be recorded again
+
+	fallbacks *rate.Limiter
+	sending   context.Context // of attempts; ends when they have to be cut off
+	cut       context.CancelFunc
+}
+
+// New returns a Sender. It takes nothing in hand until it runs.
+func New(s Store, d *hook.Directory, cl Client, c Config) *Sender {
+	if c.Schedule == nil {
+		c.Schedule = hook.DefaultSchedule()
+	}
+	if c.InFlight == 0 {
+		c.InFlight = 16
+	}
+	if c.MaxInFlight == 0 {
+		c.MaxInFlight = 4096
+	}
+	if c.StopTimeout == 0 {
+		c.StopTimeout = 10 * time.Second
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	sender := &Sender{
+		Config: c, store: s, client: cl, directory: d,
+		queues: map[hook.SubscriptionKey]*queue{}, lanes: map[string]*lane{},
+		alarm: make(chan struct{}, 1), loading: make(chan struct{}, 1),
+		fallbacks: rate.NewLimiter(fallbackRate, fallbackRate/10),
+	}
+	sender.work, sender.settled = sync.NewCond(&sender.mu), sync.NewCond(&sender.mu)
+	return sender
+}
+
+// ErrLeaseLost says that this node was silent for longer than its lease, so that
+// others have taken over what it had in hand.
+var ErrLeaseLost = errors.New("deliver: the node's lease lapsed")
+
+// Start makes the sender a node and lets it take deliveries in hand. Every Start
+// wants a Run.
+func (s *Sender) Start(ctx context.Context) (Node, error) {
+	node, err := s.store.Join(time.Now(), s.Lease)
+	if err != nil {
+		return Node{}, err
+	}
+	s.mu.Lock()
+	s.node, s.running = node, true
+	s.sending, s.cut = context.WithCancel(context.WithoutCancel(ctx))
+	s.mu.Unlock()
+	return node, nil
+}
+
+// Run delivers until ctx is done, then lets what is in flight finish, gives the
+// rest back and returns.
+func (s *Sender) Run(ctx context.Context) error {
+	defer s.cut()
+	if err := s.recover(ctx); err != nil {
+		return errors.Join(err, s.store.Leave(s.node))
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var helpers sync.WaitGroup
+	helpers.Go(func() { s.tick(ctx) })
+	helpers.Go(func() { s.load(ctx) })
+	if s.Lease > 0 {
+		helpers.Go(func() { s.renew(ctx, cancel) })
+		helpers.Go(func() { s.watch(ctx) })
+	}
+	<-ctx.Done()
+	helpers.Wait()
+	s.stop()
+	if err := context.Cause(ctx); errors.Is(err, ErrLeaseLost) {
+		return err
+	}
+	return s.store.Leave(s.node)
+}
+
+// recover finds out what is outstanding.
+func (s *Sender) recover(ctx context.Context) error {
+	backlogs, err := s.store.Backlogs(ctx)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range backlogs {
+		q := s.queue(b.Subscription)
+		if b.Next.IsZero() {
+			q.stored = true
+			s.wantLoad(q)
+		} else {
+			s.nextDue(q, b.Next)
+		}
+	}
+	return nil
+}
+
+// renew keeps the lease.
+func (s *Sender) renew(ctx context.Context, fail context.CancelCauseFunc) {
+	for sleep(ctx, s.Lease/3) {
+		ok, err := s.store.Renew(s.node, time.Now())
+		if err != nil {
+			s.Log.Warn("the lease could not be renewed; trying again", "err", err)
+		} else if !ok {
+			fail(ErrLeaseLost)
+			return
+		}
+	}
+}
+
+// watch takes over what nodes had in hand whose lease has lapsed.
+func (s *Sender) watch(ctx context.Context) {
+	for {
+		lapsed, next, err := s.store.NextLapse(s.node, time.Now())
+		if err == nil && lapsed {
+			s.Log.Warn("a node has gone silent; taking over what it had in hand")
+			err = s.recover(ctx)
+		}
+		if err != nil {
+			s.Log.Warn("could not look for nodes that have gone silent; trying again", "err", err)
+		}
+		wait := s.Lease
+		if err == nil && !next.IsZero() {
+			wait = min(wait, time.Until(next))
+		}
+		if !sleep(ctx, wait) {
+			return
+		}
+	}
+}
+
+// sleep reports false if ctx was done first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// stop lets attempts finish that are under way, cuts off those that take too long,
+// and waits until all are recorded.
+func (s *Sender) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closing = true
+	s.work.Broadcast()
+	late := time.AfterFunc(s.StopTimeout, s.cut)
+	defer late.Stop()
+	for s.workers > 0 {
+		s.settled.Wait()
+	}
+	s.recordFailed()
+	giveUp := false
+	later := time.AfterFunc(s.StopTimeout, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		giveUp = true
+		s.settled.Broadcast()
+	})
+	defer later.Stop()
+	for s.recording > 0 && !giveUp {
+		s.settled.Wait()
+	}
+	if n := s.recording + len(s.failed); n > 0 {
+		s.Log.Error("attempts could not be recorded; they will be made again", "attempts", n)
+	}
+}
+
+// Changed tells the sender that a subscription was changed, disabled or deleted.
+// What is outstanding of an earlier generation is called off.
+func (s *Sender) Changed(k hook.SubscriptionKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q := s.queue(k)
+	q.sweep = true
+	s.wantLoad(q)
+}
+
+// Resent tells the sender that a delivery of a subscription was made due again.
+func (s *Sender) Resent(k hook.SubscriptionKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q := s.queue(k)
+	s.markStored(q)
+}

@@ -1,0 +1,142 @@
+package deliver
+
+import (
+	"context"
+	"math"
+	"time"
+)
+
+// wantLoad asks for the queue to be loaded from the store, if there is something to
+// load and room for it, or swept. It is called with s.mu held.
+func (s *Sender) wantLoad(q *queue) {
+	if q.loading || !s.running || s.closing {
+		return
+	}
+	n, _ := s.share()
+	if !q.sweep && (!q.stored || q.held > n/2) {
+		return
+	}
+	q.loading = true
+	s.loads = append(s.loads, q)
+	select {
+	case s.loading <- struct{}{}:
+	default:
+	}
+}
+
+// load loads queues in turn until ctx is done.
+func (s *Sender) load(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.loading:
+		}
+		for {
+			wants, queues := s.wants()
+			if len(queues) == 0 {
+				break
+			}
+			if err := s.loadThese(ctx, wants, queues); err != nil && ctx.Err() == nil {
+				s.Log.Error("outstanding deliveries could not be loaded; trying again", "err", err)
+				if !sleep(ctx, time.Second) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// want is a Want with what its queue looked like then.
+type want struct {
+	Want
+	seen  int
+	sweep bool
+	// generation and reason are for sweeping.
+	generation int64
+	reason     string
+}
+
+// wants takes the next queues off the list, as many as fit into one claim.
+func (s *Sender) wants() (wants []want, queues []*queue) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rows := 0
+	for len(s.loads) > 0 && rows < claimRows {
+		q := s.loads[0]
+		s.loads = s.loads[1:]
+		s.refresh(q)
+		n, bytes := s.share()
+		w := want{Want: Want{q.key, min(claimRows-rows, max(1, n-q.held)), max(1, bytes-q.bytes)}, seen: q.seen}
+		if q.sweep || q.subscription == nil {
+			q.sweep = false
+			w.sweep, w.generation, w.reason = true, math.MaxInt64, "the subscription was deleted"
+			if q.subscription != nil {
+				w.generation, w.reason = q.subscription.Generation, cancelReason(q.subscription)
+			}
+		}
+		rows += w.Limit
+		wants, queues = append(wants, w), append(queues, q)
+	}
+	return wants, queues
+}
+
+// loadThese sweeps and loads the queues. On an error all of them are asked for
+// again.
+func (s *Sender) loadThese(ctx context.Context, wants []want, queues []*queue) error {
+	claims := make([]Claim, len(wants))
+	again := make([]bool, len(wants)) // to be swept further
+	var asked []Want
+	var index []int
+	var err error
+	for i, w := range wants {
+		if w.sweep && err == nil {
+			again[i], err = s.store.Cancel(w.Subscription, w.generation, w.reason, time.Now(), cancelRows)
+		}
+		if !again[i] {
+			asked, index = append(asked, w.Want), append(index, i)
+		}
+	}
+	if err == nil && len(asked) > 0 {
+		var got []Claim
+		got, err = s.store.Claim(ctx, s.node, time.Now(), asked)
+		for j, c := range got {
+			claims[index[j]] = c
+		}
+	}
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, q := range queues {
+		q.loading = false
+		if err != nil || again[i] {
+			q.sweep = q.sweep || wants[i].sweep
+			q.stored = q.stored || err != nil
+			s.wantLoad(q)
+			continue
+		}
+		s.loaded(q, wants[i], claims[i])
+	}
+	return err
+}
+
+// loaded takes what was claimed in hand. It is called with s.mu held.
+func (s *Sender) loaded(q *queue, w want, c Claim) {
+	for _, d := range c.Deliveries {
+		j := &job{Outstanding: d, queue: q}
+		s.hold(q, len(d.Event.Body))
+		if d.Due.IsZero() {
+			q.first.push(j)
+		} else {
+			q.late.push(j)
+		}
+	}
+	if !c.Next.IsZero() {
+		s.nextDue(q, c.Next)
+	}
+	// What was stored while the claim was under way, the claim may not have seen.
+	q.stored = c.More || q.seen != w.seen
+	s.kick(q.lane)
+	s.wantLoad(q)
+	s.drop(q)
+}

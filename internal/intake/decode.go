@@ -1,0 +1,223 @@
+package intake
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/switchhook/switchhook/internal/canon"
+	"github.com/switchhook/switchhook/internal/hook"
+	"github.com/switchhook/switchhook/webhook"
+)
+
+// routingKey is the root member that says where an event goes and is not sent.
+const routingKey = "$routing"
+
+const (
+	maxKey = 255 // characters of an idempotency key
+
+	// firstMillis is the lowest event_ts that can be meant as milliseconds: 1973. What
+	// is below it was meant as seconds.
+	firstMillis = 100_000_000_000
+)
+
+// decoded is an item that may be stored.
+type decoded struct {
+	event    *hook.Event
+	typ      *hook.EventType
+	key      string
+	digest   []byte
+	warnings hook.Faults
+}
+
+// routing is the value of $routing.
+type routing struct {
+	Account string   `json:"account_id"`
+	Users   []string `json:"user_ids"`
+	Groups  []string `json:"user_group_ids"`
+	Key     string   `json:"idempotency_key"`
+}
+
+// decode reads an item. What is wrong with it is a *hook.Error of kind Invalid
+// that names every fault it can.
+func (in *Intake) decode(item Item, now time.Time) (*decoded, error) {
+	if len(item.Raw) > MaxEvent {
+		return nil, tooLarge(len(item.Raw))
+	}
+	// Room for an event_ts that may have to be added.
+	doc, err := canon.Append(make([]byte, 0, len(item.Raw)+32), item.Raw)
+	if e, ok := errors.AsType[*canon.Error](err); ok {
+		return nil, hook.Faults{{Field: e.Pointer, Message: fmt.Sprintf("%s (byte %d)", e.Message, e.Offset)}}.Err("event")
+	} else if err != nil {
+		return nil, err
+	}
+	if doc[0] != '{' {
+		return nil, hook.Faults{{Message: "is not a JSON object"}}.Err("event")
+	}
+	d := &decoded{event: &hook.Event{}, key: item.Key}
+	var f hook.Faults
+	doc, r := cutRouting(doc, &f)
+	if r.Key != "" {
+		d.key = r.Key
+	}
+	if len(d.key) > maxKey {
+		f.Add("/"+routingKey+"/idempotency_key", "is longer than %d bytes", maxKey)
+	}
+	if d.key != "" {
+		d.digest = digest(doc)
+	}
+	doc = d.root(doc, now, &f)
+	in.route(d, doc, r, &f)
+	if len(doc) > MaxEvent {
+		return nil, tooLarge(len(doc))
+	}
+	d.event.Body = doc
+	if len(f) == 0 {
+		in.check(d, &f)
+	}
+	return d, f.Err("event")
+}
+
+func tooLarge(n int) error {
+	return &hook.Error{Kind: hook.TooLarge, Subject: "event", Detail: fmt.Sprintf("has %d bytes; at most %d are allowed", n, MaxEvent)}
+}
+
+// cutRouting takes $routing out of the document, in place.
+func cutRouting(doc []byte, f *hook.Faults) ([]byte, routing) {
+	var r routing
+	value, ok := canon.Get(doc, routingKey)
+	if !ok {
+		return doc, r
+	}
+	dec := json.NewDecoder(bytes.NewReader(value))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&r); err != nil {
+		f.Add("/"+routingKey, "must be an object with account_id, user_ids, user_group_ids and idempotency_key at most: %s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	// The document is compact, so its members lie where their lengths say.
+	at := len("{")
+	for key, value := range canon.Members(doc) {
+		end := at + len(`"":`) + len(key) + len(value)
+		if string(key) != routingKey {
+			at = end + len(",")
+			continue
+		}
+		switch {
+		case doc[end] == ',':
+			end++
+		case doc[at-1] == ',':
+			at--
+		}
+		return append(doc[:at], doc[end:]...), r
+	}
+	return doc, r
+}
+
+// root reads the members that every event has, and adds event_ts if it is missing.
+func (d *decoded) root(doc []byte, now time.Time, f *hook.Faults) []byte {
+	var payload bool
+	var ts []byte
+	for key, value := range canon.Members(doc) {
+		switch string(key) {
+		case "event":
+			name, ok := canon.Text(value)
+			switch {
+			case !ok || name == "":
+				f.Add("/event", "must be the name of an event type")
+			case name == webhook.EventURLValidation:
+				f.Add("/event", "%s is the platform's own and cannot be published", name)
+			}
+			d.event.Type = name
+		case "event_ts":
+			ts = value
+		case "payload":
+			payload = true
+			if value[0] != '{' {
+				f.Add("/payload", "must be an object")
+			}
+		}
+	}
+	if d.event.Type == "" && len(*f) == 0 {
+		f.Add("/event", "is missing: it is the name of the event type")
+	}
+	if !payload {
+		f.Add("/payload", "is missing")
+	}
+	if ts == nil {
+		d.event.TS = time.UnixMilli(now.UnixMilli())
+		if doc[len(doc)-2] != '{' {
+			doc = append(doc[:len(doc)-1], ',')
+		} else {
+			doc = doc[:len(doc)-1]
+		}
+		doc = append(doc, `"event_ts":`...)
+		return append(strconv.AppendInt(doc, now.UnixMilli(), 10), '}')
+	}
+	ms, err := strconv.ParseInt(string(ts), 10, 64)
+	switch {
+	case err != nil || ms < 0:
+		f.Add("/event_ts", "must be the time of the event as an integer, in milliseconds since 1970")
+	case ms < firstMillis:
+		f.Add("/event_ts", "is %d, which looks like seconds; milliseconds since 1970 are expected", ms)
+	}
+	d.event.TS = time.UnixMilli(ms)
+	return doc
+}
+
+// route works out whose event it is.
+func (in *Intake) route(d *decoded, doc []byte, r routing, f *hook.Faults) {
+	e := d.event
+	e.Account, e.Users, e.Groups = r.Account, r.Users, r.Groups
+	if e.Account == "" {
+		if value, ok := canon.Get(doc, "payload", "account_id"); ok {
+			e.Account, _ = canon.Text(value)
+		}
+	}
+	if e.Account == "" {
+		f.Add("/payload/account_id", "is missing: the event must say whose it is, here or in /%s/account_id", routingKey)
+	}
+	if e.Type == "" {
+		return
+	}
+	typ, ok := in.Catalog.Lookup(e.Type)
+	if !ok {
+		if e.Type != webhook.EventURLValidation {
+			f.Add("/event", "%.100q is not in the catalog; import the document that describes it with: switchhook catalog import", e.Type)
+		}
+		return
+	}
+	d.typ = &typ.EventType
+	if typ.Routing != hook.ByCarrier {
+		return
+	}
+	value, _ := canon.Get(doc, "payload", "object", "carrier_code")
+	code, err := strconv.ParseInt(string(value), 10, 32)
+	if err != nil {
+		f.Add("/payload/object/carrier_code", "must be an integer from %d to %d: the event goes to the apps that are bound to it", math.MinInt32, math.MaxInt32)
+	}
+	e.Carrier = int32(code)
+}
+
+// check compares the body with its type's schema.
+func (in *Intake) check(d *decoded, f *hook.Faults) {
+	if d.typ.Check == hook.CheckOff {
+		return
+	}
+	typ, ok := in.Catalog.Lookup(d.event.Type)
+	if !ok {
+		return
+	}
+	for _, x := range typ.Check(d.event.Body) {
+		fault := hook.Fault{Field: x.Pointer, Message: x.Message}
+		if d.typ.Check == hook.CheckStrict {
+			*f = append(*f, fault)
+		} else {
+			d.warnings = append(d.warnings, fault)
+		}
+	}
+}

@@ -1,0 +1,161 @@
+// Package intake accepts published events.
+//
+// [Intake.Accept] takes what a producer sent, makes it canonical, checks it
+// against its event type, works out which subscriptions it is owed to, and
+// returns once the event and all that it owes are durable.
+package intake
+
+import (
+	"crypto/sha256"
+	"errors"
+	"time"
+
+	"github.com/switchhook/switchhook/internal/catalog"
+	"github.com/switchhook/switchhook/internal/hook"
+)
+
+// MaxEvent is how many bytes an event may have.
+const MaxEvent = 1 << 20
+
+// Publication is an event to be stored with all that it owes.
+type Publication struct {
+	Event *hook.Event
+	Owed  []hook.Owed
+	// Version is that of the directory which said what is owed.
+	Version int64
+	// Key makes the publication happen once however often it is asked for: a second
+	// one with the same key in the same account stores nothing. Empty: none.
+	Key string
+	// Digest tells the same publication from another one under the same key.
+	Digest []byte
+
+	// What became of it:
+
+	// Err is why it was not stored; the others of its batch may be.
+	Err error
+	// Earlier is the id of the event stored under the same key before, if there is
+	// one, and EarlierOwed how many deliveries that brought about.
+	Earlier     hook.EventID
+	EarlierOwed int
+
+	// TypeNumber is the store's own.
+	TypeNumber int64
+}
+
+// ErrStale says that the directory has changed since a publication was matched
+// with it; match again.
+var ErrStale = errors.New("intake: the directory has changed")
+
+// Store makes publications durable, each whole or not at all. An error concerns
+// all of them, Publication.Err one.
+type Store interface {
+	Publish([]*Publication) error
+}
+
+// Sender delivers what is owed.
+type Sender interface {
+	// Reserve takes deliveries of an event in hand that is about to be stored, as far
+	// as there is room, and marks those with the node.
+	Reserve(e *hook.Event, owed []hook.Owed)
+	// Settle says what became of the event: stored, or not.
+	Settle(e *hook.Event, owed []hook.Owed, stored bool)
+}
+
+// Catalog knows the event types.
+type Catalog interface {
+	Lookup(name string) (*catalog.Type, bool)
+}
+
+// Intake accepts events. It is safe for concurrent use.
+type Intake struct {
+	Catalog   Catalog
+	Directory *hook.Directory
+	Store     Store
+	Sender    Sender
+	IDs       *hook.IDs
+}
+
+// Item is one event as its producer sent it.
+type Item struct {
+	Raw []byte
+	// Key is the idempotency key given beside the event. One inside it goes first.
+	Key string
+}
+
+// Receipt says what became of an item.
+type Receipt struct {
+	Event      hook.EventID
+	Deliveries int
+	// Duplicate says that the event was accepted earlier under the same key.
+	Duplicate bool
+	// Warnings are faults for which the event was not refused.
+	Warnings hook.Faults
+	// Err is why the event was not accepted.
+	Err error
+}
+
+// entry is an item on its way.
+type entry struct {
+	pub     *Publication
+	typ     *hook.EventType
+	receipt *Receipt
+}
+
+// Accept accepts the items at now, each whole or not at all, and returns a receipt
+// for each. What is accepted is durable.
+func (in *Intake) Accept(items []Item, now time.Time) []Receipt {
+	receipts := make([]Receipt, len(items))
+	todo := make([]entry, 0, len(items))
+	for i, item := range items {
+		r := &receipts[i]
+		d, err := in.decode(item, now)
+		if err != nil {
+			r.Err = err
+			continue
+		}
+		r.Warnings = d.warnings
+		d.event.ID = hook.EventID(in.IDs.Next(now))
+		todo = append(todo, entry{&Publication{Event: d.event, Key: d.key, Digest: d.digest}, d.typ, r})
+	}
+	for len(todo) > 0 {
+		todo = in.publish(todo)
+	}
+	return receipts
+}
+
+// publish matches and stores the entries and returns those that have to be matched
+// again, because the directory changed meanwhile.
+func (in *Intake) publish(todo []entry) (stale []entry) {
+	pubs := make([]*Publication, len(todo))
+	for i, e := range todo {
+		p := e.pub
+		p.Owed, p.Version = in.Directory.Match(p.Owed[:0], p.Event, e.typ)
+		in.Sender.Reserve(p.Event, p.Owed)
+		pubs[i] = p
+	}
+	err := in.Store.Publish(pubs)
+	for _, e := range todo {
+		p, r := e.pub, e.receipt
+		if err != nil {
+			p.Err = err
+		}
+		in.Sender.Settle(p.Event, p.Owed, p.Err == nil && p.Earlier == 0)
+		switch {
+		case errors.Is(p.Err, ErrStale):
+			stale = append(stale, e)
+		case p.Err != nil:
+			r.Err = p.Err
+		case p.Earlier != 0:
+			r.Event, r.Deliveries, r.Duplicate = p.Earlier, p.EarlierOwed, true
+		default:
+			r.Event, r.Deliveries = p.Event.ID, len(p.Owed)
+		}
+	}
+	return stale
+}
+
+// digest identifies what a producer sent, whatever was added to it since.
+func digest(canonical []byte) []byte {
+	sum := sha256.Sum256(canonical)
+	return sum[:16]
+}
