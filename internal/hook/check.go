@@ -233,7 +233,7 @@ func (s *Subscription) Check(p EndpointPolicy) Faults {
 	if l := s.Limits; l.PerSecond < 0 || l.PerSecond > 1e6 {
 		f.Add("max_per_second", "is %g; a number above 0 is allowed, 0 is no limit", l.PerSecond)
 	}
-	return append(f, s.Auth.Check(p).In("custom_header.")...)
+	return append(f, s.Auth.Check(p).In("custom_header/")...)
 }
 
 var headerPattern = regexp.MustCompile(`^[A-Za-z0-9-]+$`)

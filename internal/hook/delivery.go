@@ -2,6 +2,8 @@ package hook
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -48,13 +50,12 @@ func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // UnmarshalText reads a state's name.
 func (s *State) UnmarshalText(b []byte) error {
-	for i, name := range states {
-		if name == string(b) {
-			*s = State(i)
-			return nil
-		}
+	i := slices.Index(states[:], string(b))
+	if i < 0 {
+		return fmt.Errorf("state %q is none of %s", b, strings.Join(states[:], ", "))
 	}
-	return fmt.Errorf("state %q is none of waiting, delivered, failed, exhausted, cancelled", b)
+	*s = State(i)
+	return nil
 }
 
 // Schedule holds the pauses before the second attempt, the third, and so on.

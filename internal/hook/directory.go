@@ -50,6 +50,10 @@ type Change struct {
 	RemoveInstallations []Installation
 	RemoveSubscriptions []SubscriptionKey
 	RemoveApps          []string
+
+	// ClientSecrets are the secrets of new apps' OAuth clients, by app. The store
+	// keeps their hashes, a directory nothing of them.
+	ClientSecrets map[string]Secret
 }
 
 // Apply makes the change and returns the directory's new version.

@@ -2,6 +2,8 @@ package hook
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -95,3 +97,13 @@ func (s SubscriptionState) String() string {
 
 // MarshalText writes the state's name.
 func (s SubscriptionState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads a state's name.
+func (s *SubscriptionState) UnmarshalText(b []byte) error {
+	i := slices.Index(subscriptionStates[:], string(b))
+	if i < 0 {
+		return fmt.Errorf("state %q is none of %s", b, strings.Join(subscriptionStates[:], ", "))
+	}
+	*s = SubscriptionState(i)
+	return nil
+}

@@ -70,9 +70,6 @@ const (
 	// slotTimeout is how long an attempt waits for a free connection slot.
 	slotTimeout = time.Second
 
-	// idlePerHost is how many connections to a host are kept for the next attempt.
-	idlePerHost = 64
-
 	// idleTimeout is below what load balancers commonly grant; and see replayable.
 	idleTimeout = 30 * time.Second
 )
@@ -85,10 +82,12 @@ func New(c Config) *Client {
 	def(&c.KeepBody, 4<<10)
 	def(&c.MaxConnections, 8192)
 	cl := &Client{Config: c, slots: make(chan struct{}, c.MaxConnections), tokens: tokens{group: &singleflight.Group{}}}
+	// An attempt has its own limit. These are for what net/http goes on with when the
+	// attempt that began it is over.
 	dial := c.DialContext
 	if dial == nil {
 		dial = (&net.Dialer{
-			Timeout:        c.ConnectTimeout,
+			Timeout:        2 * c.ConnectTimeout,
 			Resolver:       c.Resolver,
 			ControlContext: cl.guard(),
 		}).DialContext
@@ -98,10 +97,10 @@ func New(c Config) *Client {
 	cl.transport = &http.Transport{
 		DialContext:            cl.slotted(dial),
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.CAs},
-		TLSHandshakeTimeout:    c.ConnectTimeout,
+		TLSHandshakeTimeout:    2 * c.ConnectTimeout,
 		MaxResponseHeaderBytes: readBody,
 		MaxIdleConns:           c.MaxConnections / 2,
-		MaxIdleConnsPerHost:    idlePerHost,
+		MaxIdleConnsPerHost:    c.MaxConnections / 2, // many endpoints may be on one host
 		IdleConnTimeout:        idleTimeout,
 		DisableCompression:     true, // accept-encoding is part of the contract, so we set it
 		Protocols:              protocols,

@@ -98,7 +98,7 @@ type Result struct {
 // newHeader returns the headers of an attempt signed at t.
 func (c *Client) newHeader(e *Endpoint, m Message, t time.Time) http.Header {
 	timestamp, signature := e.signer.Sign(t, m.Body)
-	values := [...]string{timestamp, signature, m.Delivery.String(), c.trackingID(m), traceParent(m)}
+	values := [...]string{timestamp, signature, m.Delivery.String(), c.TrackingID(m.Delivery, m.Span), traceParent(m)}
 	h := make(http.Header, len(e.header)+len(values)+2)
 	for k, v := range e.header {
 		h[k] = v
@@ -117,12 +117,13 @@ func (c *Client) newHeader(e *Endpoint, m Message, t time.Time) http.Header {
 // is not sent.
 const replayable = "X-Idempotency-Key"
 
-func (c *Client) trackingID(m Message) string {
+// TrackingID returns the x-zm-trackingid of an attempt.
+func (c *Client) TrackingID(d hook.DeliveryID, span uint64) string {
 	b := append(make([]byte, 0, 64), "v=2.0;clid="...)
 	b = append(b, c.Region...)
 	b = append(b, ";rid=WEB_"...)
-	b = append(b, m.Delivery.TraceID()[:16]...)
-	return string(appendSpan(b, m.Span))
+	b = append(b, d.TraceID()[:16]...)
+	return string(appendSpan(b, span))
 }
 
 func traceParent(m Message) string {
@@ -235,17 +236,17 @@ func (a *attempt) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
 		DNSStart: func(httptrace.DNSStartInfo) { a.phase.CompareAndSwap(phaseConnect, phaseResolve) },
 		DNSDone: func(httptrace.DNSDoneInfo) {
-			a.dns.Store(int64(time.Since(a.started)))
+			a.reached(&a.dns)
 			a.phase.CompareAndSwap(phaseResolve, phaseConnect)
 		},
 		ConnectDone: func(_, _ string, err error) {
 			if err == nil {
-				a.connected.Store(int64(time.Since(a.started)))
+				a.reached(&a.connected)
 			}
 		},
 		TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
 			if err == nil {
-				a.tls.Store(int64(time.Since(a.started)))
+				a.reached(&a.tls)
 			}
 		},
 		GotConn: func(httptrace.GotConnInfo) {
@@ -255,9 +256,12 @@ func (a *attempt) trace() *httptrace.ClientTrace {
 				a.timer.Reset(a.client.AnswerTimeout)
 			}
 		},
-		GotFirstResponseByte: func() { a.firstByte.Store(int64(time.Since(a.started))) },
+		GotFirstResponseByte: func() { a.reached(&a.firstByte) },
 	}
 }
+
+// reached notes that a phase is over; not as zero, which means that it is not.
+func (a *attempt) reached(phase *atomic.Int64) { phase.Store(int64(max(1, time.Since(a.started)))) }
 
 func (a *attempt) timing() hook.Timing {
 	return hook.Timing{

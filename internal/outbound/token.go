@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -76,8 +77,12 @@ func (c *Client) token(ctx context.Context, e *Endpoint) (string, error) {
 		}
 		return r.Val.(token).text, nil
 	case <-ctx.Done():
-		return "", errors.New("the token URL did not answer in time")
+		return "", c.tokenTimeout()
 	}
+}
+
+func (c *Client) tokenTimeout() error {
+	return fmt.Errorf("the token URL did not answer within %v", c.ConnectTimeout)
 }
 
 // fetchToken asks the token URL for a new token. Errors say what was wrong with the
@@ -107,7 +112,7 @@ func (c *Client) fetchToken(ctx context.Context, a *hook.Auth) (token, error) {
 	res, err := c.transport.RoundTrip(req)
 	if err != nil {
 		if ctx.Err() != nil {
-			return token{}, fmt.Errorf("the token URL did not answer within %v", c.ConnectTimeout)
+			return token{}, c.tokenTimeout()
 		}
 		_, detail := classify(err, false)
 		return token{}, fmt.Errorf("the token URL could not be called: %s", detail)
@@ -142,7 +147,7 @@ func parseToken(body []byte, now time.Time) (token, error) {
 		return token{}, fmt.Errorf("the token URL's token_type is %.40q, want bearer", t.TokenType)
 	}
 	seconds, err := strconv.ParseFloat(strings.Trim(string(t.ExpiresIn), `"`), 64)
-	if err != nil {
+	if err != nil || math.IsNaN(seconds) {
 		return token{}, errors.New("the token URL's expires_in is not a number of seconds")
 	}
 	if seconds < minExpiry.Seconds() {
