@@ -72,11 +72,9 @@ func newPlatform(t testing.TB, c deliver.Config, o outbound.Config) *platform {
 		Catalog: catalog.New(catalog.NumberManagement()), Directory: p.db.Directory(),
 		Store: p.db, Sender: p.sender, IDs: hook.NewIDs(0, 0),
 	}
-	must(t, p.db.Change(store.Change{
-		Change: hook.Change{
-			Accounts: []*hook.Account{{ID: "carrier"}, {ID: customer}},
-			Apps:     []*hook.App{{ID: "app", Account: "carrier", Name: "app", ClientID: "client-id", Scopes: []string{"number_management_numbers:read:admin"}, CarrierCodes: []int32{1}, SecretToken: testSecret}},
-		},
+	must(t, p.db.Change(hook.Change{
+		Accounts:      []*hook.Account{{ID: "carrier"}, {ID: customer}},
+		Apps:          []*hook.App{{ID: "app", Account: "carrier", Name: "app", ClientID: "client-id", Scopes: []string{"number_management_numbers:read:admin"}, CarrierCodes: []int32{1}, SecretToken: testSecret}},
 		ClientSecrets: map[string]hook.Secret{"app": "client-secret"},
 	}, time.Now()))
 	return p
@@ -122,7 +120,7 @@ func (p *platform) subscribe(url string, edit ...func(*hook.Subscription)) *hook
 
 func (p *platform) put(s *hook.Subscription) {
 	p.t.Helper()
-	must(p.t, p.db.Change(store.Change{Change: hook.Change{Subscriptions: []*hook.Subscription{s}}}, time.Now()))
+	must(p.t, p.db.Change(hook.Change{Subscriptions: []*hook.Subscription{s}}, time.Now()))
 }
 
 // publish accepts n events and returns the first's id.

@@ -177,7 +177,8 @@ func (s *Sender) allowed(l *lane) int {
 
 // kick gives the lane a turn, if it has something to do and may.
 func (s *Sender) kick(l *lane) {
-	if l.inRing || s.closing || l.flying >= s.allowed(l) || l.head() == nil {
+	// The end of a probe gives the lane its next turn.
+	if l.inRing || s.closing || l.breaker.probing || l.flying >= s.allowed(l) || l.head() == nil {
 		return
 	}
 	if !l.pause.IsZero() && time.Until(l.pause) > 0 {

@@ -49,3 +49,32 @@ func TestSchedule(t *testing.T) {
 		}
 	})
 }
+
+// An answer that ends within three seconds counts; one nanosecond later it is no
+// answer, and five minutes after that the next attempt follows.
+func TestThreeSeconds(t *testing.T) {
+	for name, c := range map[string]struct {
+		takes time.Duration
+		want  hook.Outcome
+	}{
+		"just in time": {3*time.Second - time.Nanosecond, http.StatusNoContent},
+		"too late":     {3*time.Second + time.Nanosecond, hook.ReadTimeOut},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, deliver.Config{}, func(t *testing.T, p *platform) {
+				e := p.endpoint("endpoint.test", http.StatusNoContent, c.takes)
+				s := p.subscribe("http://endpoint.test/")
+				id := p.publish(1)
+				time.Sleep(4 * time.Second)
+				log := p.logOf(id, s)
+				if len(log) != 1 || log[0].Outcome != c.want || log[0].Timing.Done != min(c.takes, 3*time.Second).Truncate(time.Microsecond) {
+					t.Fatalf("log %+v", log)
+				}
+				time.Sleep(24 * time.Hour)
+				if c.want > 0 && len(e.at) != 1 || c.want < 0 && e.at[1] != 3*time.Second+5*time.Minute {
+					t.Errorf("attempts at %v", e.at)
+				}
+			})
+		})
+	}
+}

@@ -81,7 +81,7 @@ func (s *Sender) take() (*job, verdict) {
 // be done now. It is called with s.mu held.
 func (s *Sender) turn(l *lane, now time.Time) (*job, verdict) {
 	f := l.head()
-	if f == nil || l.flying >= s.allowed(l) || l.pause.After(now) {
+	if f == nil || l.breaker.probing || l.flying >= s.allowed(l) || l.pause.After(now) {
 		return nil, verdict{}
 	}
 	q := f.head.queue
@@ -113,8 +113,6 @@ func (s *Sender) judge(l *lane, j *job, now time.Time) (v verdict, ok bool) {
 	}
 	if b := &l.breaker; !b.until.IsZero() {
 		switch {
-		case b.probing:
-			return verdict{}, false // its end gives the lane a turn
 		case !b.until.After(now):
 			b.probing, v.probe = true, true
 		case !s.fallbacks.AllowN(now, 1):

@@ -151,6 +151,18 @@ func latestFirst(a, b Cursor) int {
 	return cmp.Or(cmp.Compare(b.ID.Event, a.ID.Event), cmp.Compare(a.ID.Subscription, b.ID.Subscription))
 }
 
+const (
+	selectRecent      = `SELECT id, owed FROM events WHERE id >= $1 AND id <= $2 ORDER BY id DESC LIMIT $3`
+	selectUndelivered = `
+		SELECT DISTINCT event_id FROM attempts
+		WHERE state IN (2, 3, 4) AND subscription = $1 AND event_id >= $2 AND event_id <= $3
+		ORDER BY event_id DESC LIMIT $4`
+	selectWaiting = `
+		SELECT due_at, event_id FROM due
+		WHERE subscription = $1 AND (due_at, event_id) > ($2, $3) AND event_id >= $4 AND event_id <= $5
+		ORDER BY due_at, event_id LIMIT $6`
+)
+
 // seekEvents walks the events from the latest down.
 func seekEvents(t tx, f Filter) (found []Cursor, more bool, err error) {
 	from, to := f.bounds()
@@ -158,7 +170,7 @@ func seekEvents(t tx, f Filter) (found []Cursor, more bool, err error) {
 		to = min(to, int64(f.After.ID.Event))
 	}
 	events := 0
-	err = t.query(`SELECT id, owed FROM events WHERE id >= $1 AND id <= $2 ORDER BY id DESC LIMIT $3`, func(r row) error {
+	err = t.query(selectRecent, func(r row) error {
 		events++
 		for _, k := range parseOwed(r.blob(1)) {
 			c := Cursor{ID: hook.DeliveryID{Event: hook.EventID(r.int(0)), Subscription: k}}
@@ -187,10 +199,7 @@ func seekUndelivered(t tx, f Filter) (found []Cursor, more bool, err error) {
 	}
 	for _, k := range f.Subscriptions {
 		n := 0
-		err := t.query(`
-			SELECT DISTINCT event_id FROM attempts
-			WHERE state IN (2, 3, 4) AND subscription = $1 AND event_id >= $2 AND event_id <= $3
-			ORDER BY event_id DESC LIMIT $4`, func(r row) error {
+		err := t.query(selectUndelivered, func(r row) error {
 			n++
 			c := Cursor{ID: hook.DeliveryID{Event: hook.EventID(r.int(0)), Subscription: k}}
 			if f.After == nil || latestFirst(c, *f.After) > 0 {
@@ -224,10 +233,7 @@ func seekWaiting(t tx, f Filter) (found []Cursor, more bool, err error) {
 				due, event = f.After.Due, int64(f.After.ID.Event)
 			}
 		}
-		err := t.query(`
-			SELECT due_at, event_id FROM due
-			WHERE subscription = $1 AND (due_at, event_id) > ($2, $3) AND event_id >= $4 AND event_id <= $5
-			ORDER BY due_at, event_id LIMIT $6`, func(r row) error {
+		err := t.query(selectWaiting, func(r row) error {
 			found = append(found, Cursor{ID: hook.DeliveryID{Event: hook.EventID(r.int(1)), Subscription: k}, Due: r.int(0)})
 			return nil
 		}, int64(k), due, event, from, to, f.Limit+1-len(found))

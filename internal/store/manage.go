@@ -10,16 +10,10 @@ import (
 	"github.com/switchhook/switchhook/internal/seal"
 )
 
-// Change is what an operator changes at once: all of it or nothing.
-type Change struct {
-	hook.Change
-	// ClientSecrets are new client secrets by app. They are stored as hashes.
-	ClientSecrets map[string]hook.Secret
-}
-
-// Change stores the change, made at now, and then the directory has it. What is
+// Change stores the change, made at now, all of it or nothing. Then the directory
+// has it. What is
 // published from then on meets the platform as changed.
-func (db *DB) Change(c Change, now time.Time) error {
+func (db *DB) Change(c hook.Change, now time.Time) error {
 	return db.sql.write(func(t tx) error {
 		for _, a := range c.Accounts {
 			if err := putAccount(t, a); err != nil {
@@ -60,7 +54,7 @@ func (db *DB) Change(c Change, now time.Time) error {
 			}
 		}
 		return nil
-	}, func() { db.directory.Apply(c.Change) })
+	}, func() { db.directory.Apply(c) })
 }
 
 func putAccount(t tx, a *hook.Account) error {

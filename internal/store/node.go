@@ -34,7 +34,7 @@ func leaseUntil(n deliver.Node, now time.Time) int64 {
 	if n.Lease == 0 {
 		return math.MaxInt64
 	}
-	return now.Add(n.Lease).UnixMilli()
+	return dueMillis(now.Add(n.Lease))
 }
 
 // Renew extends the node's lease. It reports false if the lease had lapsed

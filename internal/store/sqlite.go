@@ -82,12 +82,19 @@ func openSQLite(ctx context.Context, file string, dir *hook.Directory, o Options
 			s.release()
 		}
 	}()
+	if err := checkDir(filepath.Dir(file)); err != nil {
+		return nil, err
+	}
 	if o.Deliver {
 		if s.lock, err = lockFile(file + ".lock"); err != nil {
 			return nil, err
 		}
 	}
-	if s.conn, err = openConn(file, sqlite.OpenReadWrite|sqlite.OpenCreate); err != nil {
+	// Events are nobody else's business. SQLite gives its other files the same mode.
+	if f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600); err == nil {
+		_ = f.Close() // if it could not be made, opening it says why
+	}
+	if s.conn, err = openConn(file, sqlite.OpenReadWrite); err != nil {
 		return nil, err
 	}
 	if err := migrate(ctx, s.conn); err != nil {
@@ -119,6 +126,25 @@ func openSQLite(ctx context.Context, file string, dir *hook.Directory, o Options
 	return s, nil
 }
 
+// checkDir finds the faults that people make when they first start, before SQLite
+// finds them in its own words.
+func checkDir(dir string) error {
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("the directory %s does not exist; create it first", dir)
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return fmt.Errorf("%s is not a directory", dir)
+	}
+	f, err := os.CreateTemp(dir, ".switchhook-*")
+	if err != nil {
+		return fmt.Errorf("the directory %s must be writable, because SQLite keeps more files beside the database: %w", dir, err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
 // lockFile makes sure that one process at a time delivers from a file. SQLite's
 // own locks are taken and given back with each transaction and cannot tell.
 func lockFile(file string) (*flock.Flock, error) {
@@ -136,14 +162,17 @@ func lockFile(file string) (*flock.Flock, error) {
 func openConn(file string, flags sqlite.OpenFlags) (*sqlite.Conn, error) {
 	c, err := sqlite.OpenConn(file, flags)
 	if err != nil {
-		return nil, explain(err, file)
+		return nil, explain(err)
+	}
+	if err := checkOurs(c); err != nil {
+		return nil, errors.Join(err, c.Close())
 	}
 	// FULL makes a commit wait until the disk has it. The checkpoint has a
 	// connection of its own; see checkpoint.
 	err = pragmas(c, "page_size=8192", "journal_mode=wal", "synchronous=full", "foreign_keys=1",
 		"wal_autocheckpoint=0", "journal_size_limit=67108864", "cache_size=-24576", "temp_store=memory")
 	if err != nil {
-		return nil, errors.Join(explain(err, file), c.Close())
+		return nil, errors.Join(explain(err), c.Close())
 	}
 	return c, nil
 }
@@ -157,51 +186,62 @@ func pragmas(c *sqlite.Conn, settings ...string) error {
 	return nil
 }
 
-// explain says what to do about the errors that people meet when they start.
-func explain(err error, file string) error {
+// explain says what is meant by the errors that people meet when they start.
+func explain(err error) error {
 	switch sqlite.ErrCode(err).ToPrimary() {
-	case sqlite.ResultCantOpen:
-		dir := filepath.Dir(file)
-		if _, statErr := os.Stat(dir); errors.Is(statErr, fs.ErrNotExist) {
-			return fmt.Errorf("the directory %s does not exist; create it first", dir)
-		}
-		return fmt.Errorf("the file cannot be opened or created; its directory %s must be writable, because SQLite keeps two more files beside it: %w", dir, err)
-	case sqlite.ResultReadOnly:
-		return fmt.Errorf("the file or its directory is read-only; SQLite keeps two more files beside it: %w", err)
+	case sqlite.ResultCantOpen, sqlite.ResultReadOnly:
+		return fmt.Errorf("the file cannot be opened, or is read-only: %w", err)
 	case sqlite.ResultNotADB:
 		return errors.New("the file is not an SQLite database")
 	}
 	return err
 }
 
-// migrate brings the schema up to date, each step in a transaction of its own.
-func migrate(ctx context.Context, c *sqlite.Conn) error {
-	schema := sqlitemigration.Schema{AppID: applicationID}
-	files, err := fs.Glob(migrations, "migrations/*.sqlite.sql")
+// checkOurs refuses a file of another program, or of a later version of this one,
+// before anything in it is changed.
+func checkOurs(c *sqlite.Conn) error {
+	version, err := pragmaInt(c, "user_version")
+	if err != nil {
+		return explain(err)
+	}
+	id, err := pragmaInt(c, "application_id")
+	if err != nil {
+		return explain(err)
+	}
+	tables, err := pragmaInt(c, "schema_version") // 0: nothing was ever made in it
+	if err != nil {
+		return explain(err)
+	}
+	if id != applicationID && (version > 0 || tables > 0) {
+		return errors.New("the file is an SQLite database of another program")
+	}
+	files, err := migrationFiles()
 	if err != nil {
 		return err
 	}
-	for _, f := range files { // in the order of their numbers
+	if latest := len(files); version > latest {
+		return fmt.Errorf("its schema has version %d, this program knows up to %d (%s): start the version of switchhook that wrote it, or a newer one",
+			version, latest, path.Base(files[latest-1]))
+	}
+	return nil
+}
+
+// migrationFiles returns the steps of the schema in the order of their numbers.
+func migrationFiles() ([]string, error) { return fs.Glob(migrations, "migrations/*.sqlite.sql") }
+
+// migrate brings the schema up to date, each step in a transaction of its own.
+func migrate(ctx context.Context, c *sqlite.Conn) error {
+	schema := sqlitemigration.Schema{AppID: applicationID}
+	files, err := migrationFiles()
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
 		text, err := fs.ReadFile(migrations, f)
 		if err != nil {
 			return err
 		}
 		schema.Migrations = append(schema.Migrations, string(text))
-	}
-	have, err := pragmaInt(c, "user_version")
-	if err != nil {
-		return explain(err, "")
-	}
-	id, err := pragmaInt(c, "application_id")
-	if err != nil {
-		return err
-	}
-	if have > 0 && id != applicationID {
-		return errors.New("the file is an SQLite database of another program")
-	}
-	if latest := len(files); have > latest {
-		return fmt.Errorf("its schema has version %d, this program knows up to %d (%s): start the version of switchhook that wrote it, or a newer one",
-			have, latest, path.Base(files[latest-1]))
 	}
 	return sqlitemigration.Migrate(ctx, c, schema)
 }

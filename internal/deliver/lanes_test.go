@@ -1,0 +1,569 @@
+package deliver_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/switchhook/switchhook/internal/deliver"
+	"github.com/switchhook/switchhook/internal/hook"
+	"github.com/switchhook/switchhook/internal/outbound"
+	"github.com/switchhook/switchhook/webhook"
+)
+
+// arrivals notes when requests come in, and answers them.
+type arrivals struct {
+	mu    sync.Mutex
+	start time.Time
+	at    []time.Duration
+	ids   []string
+	open  int // being answered
+	most  int
+	total int
+
+	status int
+	takes  time.Duration
+}
+
+func (a *arrivals) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	a.mu.Lock()
+	a.at = append(a.at, time.Since(a.start))
+	a.ids = append(a.ids, r.Header.Get(webhook.HeaderRequestID))
+	a.open++
+	a.most = max(a.most, a.open)
+	status, takes := a.status, a.takes
+	a.mu.Unlock()
+	select {
+	case <-time.After(takes):
+	case <-r.Context().Done():
+	}
+	a.mu.Lock()
+	a.open--
+	a.total++
+	a.mu.Unlock()
+	w.WriteHeader(status)
+}
+
+func (a *arrivals) set(status int, takes time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.status, a.takes = status, takes
+}
+
+func (a *arrivals) count() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.at)
+}
+
+func (p *platform) endpoint(host string, status int, takes time.Duration) *arrivals {
+	p.t.Helper()
+	a := &arrivals{start: time.Now(), status: status, takes: takes}
+	p.net.Handle(p.t, host, a)
+	return a
+}
+
+// outcomes counts how the attempts for a subscription ended.
+func (p *platform) outcomes(s *hook.Subscription) map[hook.Outcome]int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := map[hook.Outcome]int{}
+	for _, a := range p.attempts {
+		if a.Delivery.Subscription == s.Key && a.Kind == hook.KindAttempt {
+			n[a.Outcome]++
+		}
+	}
+	return n
+}
+
+// bubble runs a test in fake time on a platform that runs from the start.
+func bubble(t *testing.T, c deliver.Config, f func(t *testing.T, p *platform)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlatform(t, c, outbound.Config{})
+		stop := p.run()
+		f(t, p)
+		stop()
+	})
+}
+
+// An endpoint never gets more requests at a time than it may, and as many as that.
+func TestInFlight(t *testing.T) {
+	bubble(t, deliver.Config{InFlight: 5}, func(t *testing.T, p *platform) {
+		e := p.endpoint("a.test", 204, time.Second)
+		p.subscribe("http://a.test/")
+		few := p.endpoint("b.test", 204, time.Second)
+		p.subscribe("http://b.test/", func(s *hook.Subscription) { s.Limits.InFlight = 2 })
+		p.publish(20)
+		time.Sleep(time.Minute)
+		if e.most != 5 || e.total != 20 {
+			t.Errorf("%d at a time, %d in all", e.most, e.total)
+		}
+		if few.most != 2 || few.total != 20 {
+			t.Errorf("where two are allowed: %d at a time, %d in all", few.most, few.total)
+		}
+	})
+}
+
+// Subscriptions with the same URL share what one endpoint may get.
+func TestInFlightIsPerEndpoint(t *testing.T) {
+	bubble(t, deliver.Config{InFlight: 4}, func(t *testing.T, p *platform) {
+		e := p.endpoint("a.test", 204, time.Second)
+		for range 3 {
+			p.subscribe("http://a.test/same")
+		}
+		p.publish(10)
+		time.Sleep(time.Minute)
+		if e.most != 4 || e.total != 30 {
+			t.Errorf("%d at a time, %d in all", e.most, e.total)
+		}
+	})
+}
+
+// Deliveries to one endpoint start in the order in which their events were
+// published, also when most of them had to wait in the store.
+func TestOrder(t *testing.T) {
+	bubble(t, deliver.Config{InFlight: 1}, func(t *testing.T, p *platform) {
+		e := p.endpoint("a.test", 204, time.Millisecond)
+		p.subscribe("http://a.test/")
+		for range 30 {
+			p.publish(100)
+		}
+		time.Sleep(time.Minute)
+		if e.total != 3000 || !slices.IsSorted(e.ids) {
+			t.Errorf("%d arrived, in order: %v", e.total, slices.IsSorted(e.ids))
+		}
+	})
+}
+
+// An endpoint that hangs, one that is slow and one with a large backlog delay
+// nobody else by a moment.
+func TestIsolation(t *testing.T) {
+	bubble(t, deliver.Config{}, func(t *testing.T, p *platform) {
+		p.endpoint("hangs.test", 204, time.Hour)
+		p.endpoint("slow.test", 204, 2*time.Second)
+		p.subscribe("http://hangs.test/")
+		p.subscribe("http://slow.test/")
+		p.subscribe("http://refuses.test/")
+		for range 20 {
+			p.publish(100) // for those three
+		}
+		well := p.endpoint("well.test", 204, 0)
+		p.subscribe("http://well.test/")
+		well.start = time.Now()
+		var want []time.Duration
+		for range 200 {
+			want = append(want, time.Since(well.start))
+			p.publish(1)
+			time.Sleep(100 * time.Millisecond)
+		}
+		if !slices.Equal(well.at, want) {
+			t.Errorf("%d of %d arrived; the last at %v", len(well.at), len(want), well.at[len(well.at)-1])
+		}
+	})
+}
+
+// Many endpoints that hang at the same time leave room for those that do not.
+func TestIsolationFromMany(t *testing.T) {
+	bubble(t, deliver.Config{MaxInFlight: 256}, func(t *testing.T, p *platform) {
+		for i := range 100 {
+			host := fmt.Sprintf("hangs%d.test", i)
+			p.endpoint(host, 204, time.Hour)
+			p.subscribe("http://" + host + "/")
+		}
+		p.publish(50)
+		well := p.endpoint("well.test", 204, 0)
+		p.subscribe("http://well.test/")
+		well.start = time.Now()
+		p.publish(1)
+		synctest.Wait()
+		if len(well.at) != 1 || well.at[0] != 0 {
+			t.Errorf("arrived at %v", well.at)
+		}
+	})
+}
+
+// After too many attempts without an answer the breaker opens: deliveries are put
+// off without being sent, one now and then finds out whether the endpoint is back,
+// and once it is, everything flows.
+func TestBreaker(t *testing.T) {
+	bubble(t, deliver.Config{InFlight: 4}, func(t *testing.T, p *platform) {
+		e := p.endpoint("a.test", 204, time.Hour) // hangs
+		s := p.subscribe("http://a.test/")
+		p.publish(100)
+		time.Sleep(20 * time.Second)
+		got := p.outcomes(s)
+		if got[hook.ReadTimeOut] < 20 || got[hook.ReadTimeOut] > 24 || got[hook.Fallback] < 70 {
+			t.Errorf("after 20 s: %v", got)
+		}
+		sent := e.count()
+		p.publish(10)
+		time.Sleep(time.Second)
+		if e.count() != sent || p.outcomes(s)[hook.Fallback] < 80 {
+			t.Errorf("while open, %d were sent; %v", e.count()-sent, p.outcomes(s))
+		}
+		// It opened after 15 s at the latest, so a probe is due by 45 s; it fails, and
+		// the breaker stays open for a minute more.
+		time.Sleep(29 * time.Second)
+		p.publish(5)
+		time.Sleep(10 * time.Second)
+		if n := e.count() - sent; n != 1 {
+			t.Errorf("%d probes, want 1", n)
+		}
+		e.set(204, 0)
+		time.Sleep(time.Minute)
+		p.publish(10)
+		time.Sleep(time.Second)
+		if n := p.outcomes(s)[204]; n != 10 {
+			t.Errorf("back again: %d delivered, want 10; %v", n, p.outcomes(s))
+		}
+		// What was put off comes with its next step.
+		time.Sleep(6 * time.Minute)
+		if n := p.outcomes(s)[204]; n != 125 {
+			t.Errorf("%d delivered in the end, want 125; %v", n, p.outcomes(s))
+		}
+	})
+}
+
+// An endpoint that answers, if with errors, is not given up.
+func TestErrorsDoNotOpenTheBreaker(t *testing.T) {
+	bubble(t, deliver.Config{}, func(t *testing.T, p *platform) {
+		p.endpoint("a.test", 500, 0)
+		s := p.subscribe("http://a.test/")
+		p.publish(100)
+		time.Sleep(time.Minute)
+		if got := p.outcomes(s); got[500] != 100 || len(got) != 1 {
+			t.Errorf("%v", got)
+		}
+	})
+}
+
+// Our own limit for an endpoint spreads its deliveries out; it is on record as the
+// reason, and uses up no retry.
+func TestRateLimit(t *testing.T) {
+	bubble(t, deliver.Config{}, func(t *testing.T, p *platform) {
+		e := p.endpoint("a.test", 204, 0)
+		s := p.subscribe("http://a.test/", func(s *hook.Subscription) { s.Limits.PerSecond = 2 })
+		first := p.publish(6)
+		time.Sleep(time.Minute)
+		want := []time.Duration{0, 0, 500 * time.Millisecond, time.Second, 1500 * time.Millisecond, 2 * time.Second}
+		if !slices.Equal(e.at, want) {
+			t.Errorf("arrived at %v, want %v", e.at, want)
+		}
+		got := p.outcomes(s)
+		if got[204] != 6 || got[hook.TooManyRequests] != 4 {
+			t.Errorf("%v", got)
+		}
+		if p.state(first, s) != hook.Delivered {
+			t.Error(p.state(first, s))
+		}
+		for _, a := range p.attempts {
+			if a.Retry != 0 {
+				t.Errorf("an attempt has retry number %d", a.Retry)
+			}
+		}
+	})
+}
+
+// First attempts go before late retries, but do not starve them.
+func TestRetriesBehindAFlood(t *testing.T) {
+	bubble(t, deliver.Config{InFlight: 1}, func(t *testing.T, p *platform) {
+		e := p.endpoint("a.test", 500, 0)
+		p.subscribe("http://a.test/")
+		p.publish(1)
+		time.Sleep(time.Second)
+		e.set(204, 100*time.Millisecond)
+		time.Sleep(5*time.Minute - 2*time.Second)
+		// From now on there is always more to do than can be done.
+		for range 100 {
+			p.publish(5)
+			time.Sleep(100 * time.Millisecond)
+		}
+		first := e.ids[0]
+		if i := slices.Index(e.ids[1:], first); i < 0 || i > 50 {
+			t.Errorf("the retry came after %d others", i)
+		}
+	})
+}
+
+// Disabling and deleting call off what is outstanding, in hand and in the store,
+// and enabling again does not bring it back.
+func TestCancelled(t *testing.T) {
+	for name, end := range map[string]func(*platform, *hook.Subscription){
+		"disabled": func(p *platform, s *hook.Subscription) {
+			off := *s
+			off.State, off.StateReason, off.Generation = hook.Disabled, "by the operator", s.Generation+1
+			p.put(&off)
+			on := off
+			on.State = hook.Valid
+			p.put(&on) // at once, before anything was called off
+		},
+		"deleted": func(p *platform, s *hook.Subscription) {
+			must(p.t, p.db.Change(hook.Change{RemoveSubscriptions: []hook.SubscriptionKey{s.Key}}, time.Now()))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, deliver.Config{InFlight: 1}, func(t *testing.T, p *platform) {
+				e := p.endpoint("a.test", 503, time.Second)
+				s := p.subscribe("http://a.test/")
+				var list []hook.EventID
+				for range 3000 {
+					list = append(list, p.publish(1))
+				}
+				time.Sleep(1500 * time.Millisecond) // one has failed, one is in flight
+				end(p, s)
+				p.sender.Changed(s.Key)
+				time.Sleep(24 * time.Hour)
+				if n := e.count(); n != 2 {
+					t.Errorf("%d were sent, want 2", n)
+				}
+				for i, id := range list {
+					if got := p.state(id, s); got != hook.Cancelled {
+						t.Fatalf("delivery %d is %v", i, got)
+					}
+				}
+				log := p.logOf(list[2999], s)
+				if len(log) != 1 || log[0].Kind != hook.KindCancel || !strings.Contains(log[0].Detail, name) {
+					t.Errorf("log %+v", log)
+				}
+			})
+		})
+	}
+}
+
+// A subscription's new URL is where its outstanding deliveries go.
+func TestNewURL(t *testing.T) {
+	bubble(t, deliver.Config{}, func(t *testing.T, p *platform) {
+		p.endpoint("old.test", 503, 0)
+		fresh := p.endpoint("new.test", 204, 0)
+		s := p.subscribe("http://old.test/")
+		p.publish(10)
+		time.Sleep(time.Minute)
+		moved := *s
+		moved.URL = "http://new.test/"
+		p.put(&moved)
+		p.sender.Changed(s.Key)
+		time.Sleep(10 * time.Minute)
+		if fresh.total != 10 {
+			t.Errorf("%d arrived at the new URL", fresh.total)
+		}
+	})
+}
+
+// A sender that was killed with deliveries in hand has them taken over by another
+// at the instant at which its lease lapses, and no earlier.
+func TestLeaseRecovery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const lease = 6 * time.Second
+		p := newPlatform(t, deliver.Config{Lease: lease}, outbound.Config{})
+		e := p.endpoint("a.test", 204, time.Hour)
+		s := p.subscribe("http://a.test/")
+
+		// The one that will die sends into a network that swallows everything, and from
+		// its death on whatever it does has no effect.
+		dead := &mortal{Store: p.db}
+		doomed := deliver.New(dead, p.db.Directory(), outbound.New(outbound.Config{DialContext: p.net.DialContext}), deliver.Config{Lease: lease})
+		stopDoomed := start(t, doomed)
+		p.intake.Sender = doomed
+		id := p.publish(3)
+		p.intake.Sender = p.sender
+		time.Sleep(3 * time.Second) // it renewed its lease at 2 s
+		dead.kill()
+		lapse := lease/3 + lease
+		before := e.count()
+		e.set(204, 0)
+		stop := p.run()
+
+		time.Sleep(time.Until(e.start.Add(lapse)) - time.Nanosecond)
+		synctest.Wait()
+		if n := e.count(); n != before {
+			t.Errorf("%d taken over before the lease lapsed", n-before)
+		}
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		if got := e.at[before:]; len(got) != 3 || got[0] != lapse || got[2] != lapse {
+			t.Errorf("taken over at %v, want three at %v", got, lapse)
+		}
+		if got := p.state(id, s); got != hook.Delivered {
+			t.Errorf("delivery is %v", got)
+		}
+		stop()
+		stopDoomed()
+	})
+}
+
+// mortal is a store that a process uses until it is killed.
+type mortal struct {
+	deliver.Store
+	mu   sync.Mutex
+	dead bool
+}
+
+func (m *mortal) kill() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.dead = true
+}
+
+func (m *mortal) killed() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.dead
+}
+
+func (m *mortal) Renew(n deliver.Node, now time.Time) (bool, error) {
+	if m.killed() {
+		return true, nil
+	}
+	return m.Store.Renew(n, now)
+}
+
+func (m *mortal) Finish(f *deliver.Finished) {
+	if m.killed() {
+		f.Done(nil)
+		return
+	}
+	m.Store.Finish(f)
+}
+
+func (m *mortal) Leave(n deliver.Node) error {
+	if m.killed() {
+		return nil
+	}
+	return m.Store.Leave(n)
+}
+
+func (m *mortal) Claim(ctx context.Context, n deliver.Node, now time.Time, want []deliver.Want) ([]deliver.Claim, error) {
+	if m.killed() {
+		return make([]deliver.Claim, len(want)), nil
+	}
+	return m.Store.Claim(ctx, n, now, want)
+}
+
+// A sender that is stopped lets what is in flight finish, hands back what it did
+// not get to, cuts off what takes too long, and is done within its limit; the next
+// one goes on at once.
+func TestStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlatform(t, deliver.Config{InFlight: 2, StopTimeout: 2 * time.Second}, outbound.Config{})
+		stop := p.run()
+		soon := p.endpoint("soon.test", 204, time.Second)
+		never := p.endpoint("never.test", 204, time.Hour)
+		a, b := p.subscribe("http://soon.test/"), p.subscribe("http://never.test/")
+		p.publish(5)
+		time.Sleep(500 * time.Millisecond)
+		begin := time.Now()
+		stop()
+		if took := time.Since(begin); took != 2*time.Second {
+			t.Errorf("stopping took %v", took)
+		}
+		if soon.total != 2 || p.outcomes(a)[204] != 2 {
+			t.Errorf("of those in flight %d finished, %v", soon.total, p.outcomes(a))
+		}
+		if got := p.outcomes(b); got[hook.Delegate] != 2 || len(got) != 1 {
+			t.Errorf("those that would not end: %v", got)
+		}
+		never.set(204, 0)
+		next := deliver.New(p.db, p.db.Directory(), p.client, deliver.Config{})
+		p.intake.Sender = next
+		stop = start(t, next)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := never.count(); n != 2+5 {
+			t.Errorf("%d requests to the one that hung, want 2 before and 5 after", n)
+		}
+		time.Sleep(time.Minute)
+		if soon.total != 5 {
+			t.Errorf("%d delivered in all, want 5", soon.total)
+		}
+		stop()
+	})
+}
+
+// A sender that starts finds what others left: first attempts, late retries at
+// once, and future ones at their instants.
+func TestRecovery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlatform(t, deliver.Config{}, outbound.Config{})
+		stop := p.run()
+		e := p.endpoint("a.test", 503, 0)
+		p.subscribe("http://a.test/")
+		p.publish(1) // due again at 5:00
+		time.Sleep(time.Minute)
+		p.publish(1) // due again at 6:00
+		time.Sleep(time.Second)
+		stop()
+		p.publish(1) // nobody sends
+		time.Sleep(4*time.Minute + 29*time.Second)
+
+		p.sender = deliver.New(p.db, p.db.Directory(), p.client, deliver.Config{})
+		p.intake.Sender = p.sender
+		e.at = nil
+		e.set(204, 0)
+		stop = p.run()
+		time.Sleep(time.Hour)
+		want := []time.Duration{5*time.Minute + 30*time.Second, 5*time.Minute + 30*time.Second, 6 * time.Minute}
+		if !slices.Equal(e.at, want) {
+			t.Errorf("arrived at %v, want %v", e.at, want)
+		}
+		stop()
+	})
+}
+
+// What is resent is sent at once, under the same request id, with the whole
+// schedule before it.
+func TestResent(t *testing.T) {
+	bubble(t, deliver.Config{}, func(t *testing.T, p *platform) {
+		e := p.endpoint("a.test", 400, 0)
+		s := p.subscribe("http://a.test/")
+		id := p.publish(1)
+		time.Sleep(time.Second)
+		if got := p.state(id, s); got != hook.Failed {
+			t.Fatalf("delivery is %v", got)
+		}
+		e.set(503, 0)
+		must(t, p.db.Resend(hook.DeliveryID{Event: id, Subscription: s.Key}, time.Now(), "by ann"))
+		p.sender.Resent(s.Key)
+		time.Sleep(24 * time.Hour)
+		again := time.Second
+		want := []time.Duration{0, again, again + 5*time.Minute, again + 25*time.Minute, again + 85*time.Minute}
+		if !slices.Equal(e.at, want) || len(slices.Compact(e.ids)) != 1 {
+			t.Errorf("arrived at %v with ids %v", e.at, e.ids)
+		}
+		if got := p.state(id, s); got != hook.Exhausted {
+			t.Errorf("delivery is %v", got)
+		}
+	})
+}
+
+// A client that panics costs one attempt, not the platform.
+func TestPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlatform(t, deliver.Config{}, outbound.Config{})
+		p.sender = deliver.New(p.db, p.db.Directory(), panics{p.client}, deliver.Config{Schedule: hook.Schedule{time.Second}})
+		p.intake.Sender = p.sender
+		stop := p.run()
+		s := p.subscribe("http://a.test/")
+		id := p.publish(1)
+		time.Sleep(time.Minute)
+		log := p.logOf(id, s)
+		if len(log) != 2 || log[0].Outcome != hook.AsyncError || !strings.Contains(log[0].Detail, "on purpose") || log[1].State != hook.Exhausted {
+			t.Errorf("log %+v", log)
+		}
+		stop()
+	})
+}
+
+type panics struct{ *outbound.Client }
+
+func (panics) Send(context.Context, *outbound.Endpoint, outbound.Message) outbound.Result {
+	panic("on purpose")
+}
