@@ -124,7 +124,10 @@ func (p *platform) put(s *hook.Subscription) {
 }
 
 // publish accepts n events and returns the first's id.
-func (p *platform) publish(n int) hook.EventID {
+func (p *platform) publish(n int) hook.EventID { return p.publishAll(n)[0] }
+
+// publishAll accepts n events and returns their ids.
+func (p *platform) publishAll(n int) (ids []hook.EventID) {
 	p.t.Helper()
 	items := make([]intake.Item, n)
 	for i := range items {
@@ -133,8 +136,9 @@ func (p *platform) publish(n int) hook.EventID {
 	receipts := p.intake.Accept(items, time.Now())
 	for _, r := range receipts {
 		must(p.t, r.Err)
+		ids = append(ids, r.Event)
 	}
-	return receipts[0].Event
+	return ids
 }
 
 func event(i int) []byte {

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/switchhook/switchhook/internal/api"
+	"github.com/switchhook/switchhook/internal/hook"
+)
+
+func newAccounts() *cobra.Command {
+	return group("accounts", "Show accounts",
+		call("list", "List all accounts", cobra.NoArgs, func(cmd *cobra.Command, c *client, o *output, _ []string) error {
+			raw, err := c.get(cmd.Context(), operator+"/accounts", nil)
+			if err != nil {
+				return err
+			}
+			return o.write(raw, "accounts", func() error {
+				v, err := decode[struct{ Accounts []hook.Account }](raw)
+				if err != nil {
+					return err
+				}
+				var rows [][]string
+				for _, a := range v.Accounts {
+					rows = append(rows, []string{a.ID, a.Name, a.OwnerEmail, a.Master})
+				}
+				return o.table("ACCOUNT|NAME|OWNER|MASTER ACCOUNT", rows)
+			})
+		}),
+	)
+}
+
+func newApps() *cobra.Command {
+	return group("apps", "Show and delete apps; make them with apply",
+		call("list", "List all apps", cobra.NoArgs, func(cmd *cobra.Command, c *client, o *output, _ []string) error {
+			raw, err := c.get(cmd.Context(), operator+"/apps", nil)
+			if err != nil {
+				return err
+			}
+			return o.write(raw, "apps", func() error {
+				v, err := decode[struct{ Apps []api.App }](raw)
+				if err != nil {
+					return err
+				}
+				var rows [][]string
+				for _, a := range v.Apps {
+					rows = append(rows, []string{a.ID, a.Name, a.Account, onOff(!a.Disabled), strconv.Itoa(a.Subscriptions)})
+				}
+				return o.table("APP|NAME|ACCOUNT|ENABLED|SUBSCRIPTIONS", rows)
+			})
+		}),
+		call("show APP", "Show one app", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client, o *output, args []string) error {
+			raw, err := c.get(cmd.Context(), operator+"/apps/"+url.PathEscape(args[0]), nil)
+			if err != nil {
+				return err
+			}
+			return o.write(raw, "", func() error {
+				a, err := decode[api.App](raw)
+				if err != nil {
+					return err
+				}
+				var installed []string
+				for _, i := range a.Installations {
+					installed = append(installed, strings.TrimSuffix(i.Account+"/"+i.User, "/"))
+				}
+				return o.fields(
+					"app", a.ID, "name", a.Name, "account", a.Account, "enabled", onOff(!a.Disabled), "client id", a.ClientID,
+					"scopes", strings.Join(a.Scopes, " "), "carrier codes", strings.Trim(fmt.Sprint(a.CarrierCodes), "[]"),
+					"installed on", strings.Join(installed, " "), "subscriptions", strconv.Itoa(a.Subscriptions), "created", clock(a.Created))
+			})
+		}),
+		call("secret APP", "Print the secret token that an app's endpoints verify with", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client, o *output, args []string) error {
+			raw, err := c.get(cmd.Context(), operator+"/apps/"+url.PathEscape(args[0])+"/secret_token", nil)
+			if err != nil {
+				return err
+			}
+			return o.write(raw, "", func() error {
+				v, err := decode[map[string]string](raw)
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintln(o.w, v["secret_token"])
+				return err
+			})
+		}),
+		remove("delete APP", "Delete an app with its subscriptions; what they are owed is cancelled", "/apps/"),
+	)
+}
+
+// remove is a command that deletes what its argument names.
+func remove(use, short, path string) *cobra.Command {
+	return call(use, short, cobra.ExactArgs(1), func(cmd *cobra.Command, c *client, _ *output, args []string) error {
+		_, err := c.call(cmd.Context(), request{method: http.MethodDelete, path: operator + path + url.PathEscape(args[0])})
+		return err
+	})
+}
+
+func onOff(on bool) string {
+	if on {
+		return "yes"
+	}
+	return "no"
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/switchhook/switchhook/internal/hook"
+)
+
+// client calls the API of a running platform.
+type client struct {
+	server, keyFile string
+}
+
+// addClient gives a command the flags that say which platform to call.
+func addClient(cmd *cobra.Command) *client {
+	c := &client{}
+	fl := cmd.PersistentFlags()
+	server := os.Getenv(envName("server"))
+	if server == "" {
+		server = "http://127.0.0.1:8040"
+	}
+	fl.StringVar(&c.server, "server", server, "URL of the platform (SWITCHHOOK_SERVER)")
+	fl.StringVar(&c.keyFile, "key-file", os.Getenv(envName("key-file")), "file with the operator key; SWITCHHOOK_KEY holds the key itself")
+	return c
+}
+
+// key finds the operator key.
+func (c *client) key() (string, error) {
+	if c.keyFile != "" {
+		text, err := os.ReadFile(c.keyFile)
+		return strings.TrimSpace(string(text)), err
+	}
+	if key := os.Getenv(envName("key")); key != "" {
+		return strings.TrimSpace(key), nil
+	}
+	return "", &usageError{errors.New("no operator key: set SWITCHHOOK_KEY or --key-file; make a key with: switchhook keys create")}
+}
+
+// request is a call of the API.
+type request struct {
+	method, path string
+	query        url.Values
+	header       map[string]string
+	body         io.Reader
+}
+
+// send makes a call and returns the answer, whatever its status.
+func (c *client) send(ctx context.Context, r request) (*http.Response, error) {
+	key, err := c.key()
+	if err != nil {
+		return nil, err
+	}
+	u := strings.TrimSuffix(c.server, "/") + r.path
+	if len(r.query) > 0 {
+		u += "?" + r.query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, u, r.body)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+key)
+	if r.body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for k, v := range r.header {
+		req.Header.Set(k, v)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		if e, ok := errors.AsType[*url.Error](err); ok {
+			err = e.Err
+		}
+		return nil, fmt.Errorf("the platform at %s cannot be reached: %w; is it running, and is --server right?", c.server, err)
+	}
+	return res, nil
+}
+
+// call makes a call and returns the body of its answer, or what the API says is
+// wrong.
+func (c *client) call(ctx context.Context, r request) ([]byte, error) {
+	res, err := c.send(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode >= 300 {
+		return body, apiError(res.StatusCode, body)
+	}
+	return body, nil
+}
+
+// apiError returns what the API says is wrong as an error.
+func apiError(status int, body []byte) error {
+	var f struct {
+		Code    int         `json:"code"`
+		Message string      `json:"message"`
+		Errors  hook.Faults `json:"errors"`
+	}
+	if json.Unmarshal(body, &f) != nil || f.Message == "" {
+		return fmt.Errorf("the platform answered with status %d: %s", status, printable(string(body[:min(len(body), 200)])))
+	}
+	e := &hook.Error{Detail: printable(f.Message)}
+	for _, x := range f.Errors {
+		e.Faults.Add(printable(x.Field), "%s", printable(x.Message))
+	}
+	return e
+}
+
+func (c *client) get(ctx context.Context, path string, query url.Values) ([]byte, error) {
+	return c.call(ctx, request{method: http.MethodGet, path: path, query: query})
+}
+
+func (c *client) post(ctx context.Context, path string, query url.Values, body any) ([]byte, error) {
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	return c.call(ctx, request{method: http.MethodPost, path: path, query: query, body: bytes.NewReader(raw)})
+}
+
+const operator = "/operator/v1"

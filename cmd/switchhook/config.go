@@ -1,0 +1,80 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// envPrefix begins the name of the environment variable of every flag: --log-level
+// is SWITCHHOOK_LOG_LEVEL.
+const envPrefix = "SWITCHHOOK_"
+
+func envName(flag string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// configure sets the flags that are not on the command line from the environment,
+// and those that are not there either from a YAML file whose keys are the names of
+// the flags. A key that is no flag is an error: most likely it is misspelt.
+func configure(cmd *cobra.Command, file string) error {
+	values := map[string]any{}
+	if file != "" {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if err := yaml.Unmarshal(text, &values); err != nil {
+			return fmt.Errorf("%s: %s", file, yaml.FormatError(err, false, true))
+		}
+	}
+	flags := cmd.Flags()
+	for key := range values {
+		if flags.Lookup(key) == nil || key == "config" || key == "help" {
+			return fmt.Errorf("%s: unknown key %q; see %s --help for those there are", file, key, cmd.CommandPath())
+		}
+	}
+	var err error
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Changed || err != nil {
+			return
+		}
+		if text, ok := os.LookupEnv(envName(f.Name)); ok {
+			if setErr := flags.Set(f.Name, text); setErr != nil {
+				err = fmt.Errorf("%s: %w", envName(f.Name), setErr)
+			}
+			return
+		}
+		value, ok := values[f.Name]
+		if !ok {
+			return
+		}
+		for _, text := range texts(value) {
+			if setErr := flags.Set(f.Name, text); setErr != nil {
+				err = fmt.Errorf("%s: %s: %w", file, f.Name, setErr)
+			}
+		}
+	})
+	if err != nil {
+		return &usageError{err}
+	}
+	return nil
+}
+
+// texts returns a value of a YAML file as a flag would be given it: a list as one
+// flag after another.
+func texts(value any) []string {
+	if list, ok := value.([]any); ok {
+		var all []string
+		for _, v := range list {
+			all = slices.Concat(all, texts(v))
+		}
+		return all
+	}
+	return []string{fmt.Sprint(value)}
+}

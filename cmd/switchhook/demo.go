@@ -1,0 +1,377 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/switchhook/switchhook/internal/api"
+	"github.com/switchhook/switchhook/internal/deliver"
+	"github.com/switchhook/switchhook/internal/hook"
+	"github.com/switchhook/switchhook/internal/manage"
+	"github.com/switchhook/switchhook/internal/outbound"
+	"github.com/switchhook/switchhook/internal/seal"
+	"github.com/switchhook/switchhook/webhook"
+)
+
+func newDemo() *cobra.Command {
+	d := &demo{}
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "See the whole way of an event on this machine: platform, two endpoints, a failure and its retry",
+		Long: `Run a platform on a temporary database and, as separate HTTP servers on this
+machine, the endpoints of two carriers. Customers then change the caller id names
+and emergency addresses of some phone numbers, and the carriers learn of it. One
+endpoint fails the first time, so that a retry is seen; the retry schedule is
+shortened to seconds for that.
+
+The demo needs no network and leaves nothing behind. It stays up until Ctrl-C, so
+that the other commands can be tried on it.`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return d.run(cmd.Context(), cmd.OutOrStdout()) },
+	}
+	cmd.Flags().BoolVar(&d.once, "once", false, "end when everything was delivered, with exit code 0 only if it was")
+	return cmd
+}
+
+// demo tells its story to out.
+type demo struct {
+	once bool
+
+	mu       sync.Mutex
+	out      io.Writer
+	start    time.Time
+	carriers []*carrier
+	ended    map[hook.DeliveryID]hook.State
+	attempts int
+	took     []time.Duration // from event_ts to the end of the last attempt
+	changed  chan struct{}   // something happened
+}
+
+// demoSchedule stands for 5, 20 and 60 minutes.
+var demoSchedule = hook.Schedule{time.Second, 2 * time.Second, 4 * time.Second}
+
+// demoTimeout is far more than the demo takes.
+const demoTimeout = 30 * time.Second
+
+// carrier is somebody who receives events: a program with an endpoint.
+type carrier struct {
+	name, secret string
+	code         int32
+	url          string
+	failFirst    bool
+
+	mu       sync.Mutex
+	failed   bool
+	verified map[string]string // event name by request id
+}
+
+func (d *demo) say(who, format string, args ...any) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	fmt.Fprintf(d.out, "%7.3fs  %-13s %s\n", time.Since(d.start).Seconds(), who, printable(fmt.Sprintf(format, args...)))
+}
+
+func (d *demo) run(ctx context.Context, out io.Writer) (err error) {
+	d.out, d.start, d.ended, d.changed = out, time.Now(), map[hook.DeliveryID]hook.State{}, make(chan struct{}, 1)
+	dir, err := os.MkdirTemp("", "switchhook-demo-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	p, url, wait, err := d.platform(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		cancel()
+		err = errors.Join(err, wait())
+	}()
+	d.carriers = []*carrier{
+		{name: "Blue Carrier", code: 3457, secret: hook.NewSecret(), verified: map[string]string{}},
+		{name: "Green Telecom", code: 4021, secret: hook.NewSecret(), verified: map[string]string{}, failFirst: true},
+	}
+	for _, c := range d.carriers {
+		stop, err := d.listen(c)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	if err := d.apply(ctx, p); err != nil {
+		return err
+	}
+	key := keyPrefix + hook.NewSecret()
+	err = p.store.CreateKey(&hook.OperatorKey{ID: hook.NewID(), Name: "demo", Scopes: hook.KeyScopes(), Created: time.Now()}, hook.Secret(key))
+	if err != nil {
+		return err
+	}
+	owed, err := d.publish(ctx, url, key)
+	if err != nil {
+		return err
+	}
+	if err := d.await(ctx, owed); err != nil {
+		return err
+	}
+	if err := d.sumUp(owed); err != nil || d.once {
+		return err
+	}
+	fmt.Fprintf(out, `
+The platform stays up until Ctrl-C. In another terminal:
+
+  export SWITCHHOOK_SERVER=%s
+  export SWITCHHOOK_KEY=%s
+  switchhook deliveries list
+  switchhook subscriptions list
+  switchhook catalog list
+`, url, key)
+	<-ctx.Done()
+	return nil
+}
+
+// platform starts the platform and returns it with its URL and a function that
+// waits for its end.
+func (d *demo) platform(ctx context.Context, dir string) (*platform, string, func() error, error) {
+	file := filepath.Join(dir, "switchhook.db")
+	key, _, err := seal.LoadOrCreate(file + ".key")
+	if err != nil {
+		return nil, "", nil, err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, "", nil, err
+	}
+	p, err := newPlatform(ctx, settings{
+		database: "sqlite:" + file, key: key, retention: time.Hour, log: slog.New(slog.DiscardHandler),
+		outbound: outbound.Config{
+			Policy:    hook.EndpointPolicy{HTTP: true, Allowed: hook.Loopback()},
+			UserAgent: userAgent(),
+		},
+		deliver: deliver.Config{Schedule: demoSchedule, Observe: d.observe},
+	})
+	if err != nil {
+		return nil, "", nil, errors.Join(err, l.Close())
+	}
+	done := make(chan error, 1)
+	go func() { done <- p.serve(ctx, l) }()
+	url := "http://" + l.Addr().String()
+	d.say("platform", "serving on %s, from a temporary database", url)
+	return p, url, func() error { return <-done }, nil
+}
+
+// observe tells what became of each attempt.
+func (d *demo) observe(a hook.Attempt, e *hook.Event) {
+	switch {
+	case a.State == hook.Delivered:
+		d.say("platform", "attempt %d answered %s; delivered %v after the change", a.Retry+1, a.Outcome, latency(a, e))
+	case a.State == hook.Waiting:
+		d.say("platform", "attempt %d ended with %s %s; next one in %v", a.Retry+1, a.Outcome, a.Detail, a.Next.Sub(a.Started).Round(time.Second))
+	default:
+		d.say("platform", "attempt %d ended with %s %s; %s", a.Retry+1, a.Outcome, a.Detail, a.State)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.attempts++
+	if a.State != hook.Waiting {
+		d.ended[a.Delivery] = a.State
+		d.took = append(d.took, latency(a, e))
+	}
+	select {
+	case d.changed <- struct{}{}:
+	default:
+	}
+}
+
+func latency(a hook.Attempt, e *hook.Event) time.Duration {
+	return max(0, a.Started.Add(a.Timing.Done).Sub(e.TS)).Round(100 * time.Microsecond)
+}
+
+// listen serves a carrier's endpoint. This is all that a receiver takes.
+func (d *demo) listen(c *carrier) (stop func(), err error) {
+	receiver, err := webhook.New(webhook.Config{
+		Secrets: []string{c.secret},
+		Error:   func(_ *http.Request, err error) { d.say(c.name, "answers with an error: %v", err) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/webhooks", receiver.Handler(func(_ context.Context, e *webhook.Event) error { return d.receive(c, e) }))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
+	go func() { _ = s.Serve(l) }()
+	c.url = "http://" + l.Addr().String() + "/webhooks"
+	d.say(c.name, "its endpoint listens on %s", c.url)
+	return func() { _ = s.Close() }, nil
+}
+
+var errOnPurpose = errors.New("on purpose, to show a retry")
+
+// receive handles a verified event.
+func (d *demo) receive(c *carrier, e *webhook.Event) error {
+	var p struct {
+		Object struct {
+			Numbers []string        `json:"phone_numbers"`
+			CNAM    *string         `json:"cnam"`
+			Address json.RawMessage `json:"emergency_address"`
+		} `json:"object"`
+	}
+	if err := json.Unmarshal(e.Payload, &p); err != nil {
+		return webhook.Permanent(err)
+	}
+	c.mu.Lock()
+	fail := c.failFirst && !c.failed
+	c.failed = c.failed || fail
+	if !fail {
+		c.verified[e.RequestID] = e.Name
+	}
+	c.mu.Unlock()
+	if fail {
+		return errOnPurpose
+	}
+	what := "emergency address " + string(p.Object.Address)
+	switch {
+	case strings.HasSuffix(e.Name, "cnam_updated") && p.Object.CNAM == nil:
+		what = "caller id name removed"
+	case strings.HasSuffix(e.Name, "cnam_updated"):
+		what = "caller id name " + *p.Object.CNAM
+	case p.Object.Address == nil:
+		what = "emergency address removed"
+	}
+	d.say(c.name, "verified: %s: %s", strings.Join(p.Object.Numbers, ", "), what)
+	return nil
+}
+
+// apply makes accounts, apps and subscriptions, whose endpoints are challenged.
+func (d *demo) apply(ctx context.Context, p *platform) error {
+	m := &manage.Manifest{Accounts: []manage.Account{{ID: "pinecone-bakery", Name: "Pinecone Bakery"}}}
+	for _, c := range d.carriers {
+		account := strings.ToLower(strings.ReplaceAll(c.name, " ", "-"))
+		m.Accounts = append(m.Accounts, manage.Account{ID: account, Name: c.name})
+		m.Apps = append(m.Apps, manage.App{
+			Name: "number sync", Account: account, SecretToken: c.secret, CarrierCodes: []int32{c.code},
+			Scopes: []string{"number_management_numbers:read:admin"},
+			Subscriptions: []manage.Subscription{{
+				Name: "numbers", URL: c.url,
+				Events: []string{
+					"number_management.peering_number_cnam_updated",
+					"number_management.peering_number_emergency_address_updated",
+				},
+			}},
+		})
+	}
+	plan, err := p.manager.Apply(ctx, m, false)
+	if err != nil {
+		return err
+	}
+	for _, s := range plan.Steps {
+		if s.Kind == "subscription" {
+			d.say("platform", "%s subscription %s: %s", s.Action, s.Name, s.Reason)
+		}
+	}
+	if n := plan.Failures(); n > 0 {
+		return fmt.Errorf("%d endpoints did not answer their challenge", n)
+	}
+	return nil
+}
+
+// demoEvents are what customers change.
+var demoEvents = []string{
+	`{"event":"number_management.peering_number_cnam_updated","payload":{"account_id":"pinecone-bakery","object":{"carrier_code":3457,"phone_numbers":["+14155550132","+14155550133"],"cnam":"PINECONE BAKERY"}}}`,
+	`{"event":"number_management.peering_number_emergency_address_updated","payload":{"account_id":"pinecone-bakery","object":{"carrier_code":4021,"phone_numbers":["+12065550117"],"emergency_address":{"country":"US","address_line1":"400 Broad Street","address_line2":"Floor 2","city":"Seattle","state_code":"WA","zip":"98109"}}}}`,
+	`{"event":"number_management.peering_number_emergency_address_updated","payload":{"account_id":"pinecone-bakery","object":{"carrier_code":3457,"phone_numbers":["+14155550132"],"emergency_address":{"country":"US","address_line1":"1 Ferry Building","city":"San Francisco","state_code":"CA","zip":"94111"}}}}`,
+	`{"event":"number_management.peering_number_cnam_updated","payload":{"account_id":"pinecone-bakery","object":{"carrier_code":4021,"phone_numbers":["+12065550117","+12065550118"]}}}`,
+}
+
+// publish publishes the events as a producer would, and returns how many
+// deliveries they owe.
+func (d *demo) publish(ctx context.Context, url, key string) (owed int, err error) {
+	for _, body := range demoEvents {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/v2/events", strings.NewReader(body))
+		if err != nil {
+			return 0, err
+		}
+		req.Header.Set("Authorization", "Bearer "+key)
+		req.Header.Set("Content-Type", "application/json")
+		start := time.Now()
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return 0, err
+		}
+		answer, err := io.ReadAll(res.Body)
+		if err := errors.Join(err, res.Body.Close()); err != nil {
+			return 0, err
+		}
+		if res.StatusCode != http.StatusAccepted {
+			return 0, fmt.Errorf("publishing was answered with %d: %s", res.StatusCode, bytes.TrimSpace(answer))
+		}
+		a, err := decode[api.Accepted](answer)
+		if err != nil {
+			return 0, err
+		}
+		owed += a.Deliveries
+		d.say("customer", "published %s, durable after %v, owed to %s", a.Event, time.Since(start).Round(100*time.Microsecond), plural(a.Deliveries, "subscription", "subscriptions"))
+	}
+	return owed, nil
+}
+
+// await waits until all deliveries have ended.
+func (d *demo) await(ctx context.Context, owed int) error {
+	late := time.NewTimer(demoTimeout)
+	defer late.Stop()
+	for {
+		d.mu.Lock()
+		n := len(d.ended)
+		d.mu.Unlock()
+		if n >= owed {
+			return nil
+		}
+		select {
+		case <-d.changed:
+		case <-late.C:
+			return fmt.Errorf("only %d of %d deliveries ended within %v", n, owed, demoTimeout)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// sumUp says how it went. It is an error if any delivery did not reach its carrier
+// with a right signature.
+func (d *demo) sumUp(owed int) error {
+	verified := 0
+	for _, c := range d.carriers {
+		c.mu.Lock()
+		verified += len(c.verified)
+		c.mu.Unlock()
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	slices.Sort(d.took)
+	fmt.Fprintf(d.out, "\n%d events, %d deliveries, %d attempts, %d verified by their receivers.\n", len(demoEvents), owed, d.attempts, verified)
+	fmt.Fprintf(d.out, "From change to delivery: %v at best, %v with a retry.\n", d.took[0], d.took[len(d.took)-1])
+	if verified != owed || owed != len(demoEvents) {
+		return fmt.Errorf("%d of %d deliveries were verified", verified, len(demoEvents))
+	}
+	return nil
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/switchhook/switchhook/internal/api"
+)
+
+func newEvents() *cobra.Command {
+	publish := call("publish [FILE]", "Publish the events in a file, or on standard input", cobra.MaximumNArgs(1), publishEvents)
+	publish.Long = `Publish the events in a file, or on standard input: one JSON object, an array of
+them, or one to a line (NDJSON). Each accepted event is answered with its id and
+the number of deliveries it brings about; the exit code is 1 if any was refused.`
+	publish.Flags().String("idempotency-key", "", "publishing the same again under the same key changes nothing")
+	return group("events", "Publish and show events",
+		publish,
+		call("show EVENT", "Show an event and how it stands with everybody it is owed to", cobra.ExactArgs(1), showEvent),
+	)
+}
+
+// sniffed is how much of the input tells what it is.
+const sniffed = 64 << 10
+
+// mediaOf tells whether the input is one JSON value or several of them, one to a
+// line. It looks at the first only.
+func mediaOf(r *bufio.Reader) string {
+	start, _ := r.Peek(sniffed)
+	start = bytes.TrimLeft(start, " \t\r\n")
+	line, rest, more := bytes.Cut(start, []byte("\n"))
+	if more && len(line) > 0 && line[0] == '{' && json.Valid(line) && len(bytes.TrimSpace(rest)) > 0 {
+		return "application/x-ndjson"
+	}
+	return "application/json"
+}
+
+func publishEvents(cmd *cobra.Command, c *client, o *output, args []string) error {
+	in := cmd.InOrStdin()
+	if len(args) == 1 && args[0] != "-" {
+		f, err := os.Open(args[0])
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		in = f
+	}
+	body := bufio.NewReaderSize(in, sniffed)
+	header := map[string]string{"Content-Type": mediaOf(body)}
+	if key, _ := cmd.Flags().GetString("idempotency-key"); key != "" {
+		header["Idempotency-Key"] = key
+	}
+	res, err := c.send(cmd.Context(), request{method: http.MethodPost, path: "/v2/events", header: header, body: body})
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.Header.Get("Content-Type") == "application/x-ndjson" {
+		return printReceipts(o, res.Body)
+	}
+	raw, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err
+	}
+	if bytes.HasPrefix(raw, []byte(`{"accepted":`)) {
+		var batch struct{ Items []json.RawMessage }
+		if err := json.Unmarshal(raw, &batch); err != nil {
+			return err
+		}
+		var lines bytes.Buffer
+		for _, item := range batch.Items {
+			lines.Write(append(item, '\n'))
+		}
+		return printReceipts(o, &lines)
+	}
+	if res.StatusCode >= 300 {
+		return apiError(res.StatusCode, raw)
+	}
+	return printReceipts(o, bytes.NewReader(raw))
+}
+
+// printReceipts prints a line for each event: those accepted on standard output,
+// the others as an error at the end.
+func printReceipts(o *output, r io.Reader) error {
+	refused, line := 0, 0
+	lines := bufio.NewReader(r)
+	for {
+		raw, err := lines.ReadBytes('\n')
+		if raw = bytes.TrimSpace(raw); len(raw) > 0 && !bytes.HasPrefix(raw, []byte(`{"accepted":`)) {
+			line++
+			bad, err := printReceipt(o, line, raw)
+			if err != nil {
+				return err
+			}
+			if bad {
+				refused++
+			}
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if refused > 0 {
+		return fmt.Errorf("%d of %d events were refused", refused, line)
+	}
+	return nil
+}
+
+func printReceipt(o *output, n int, raw []byte) (refused bool, err error) {
+	var r struct {
+		api.Accepted
+		Message string `json:"message"`
+	}
+	if err := json.Unmarshal(raw, &r); err != nil {
+		return false, err
+	}
+	refused = r.Event == ""
+	return refused, o.write(raw, "", func() error {
+		if refused {
+			fmt.Fprintf(o.w, "event %d refused: %s\n", n, message(apiError(http.StatusBadRequest, raw)))
+			return nil
+		}
+		line := r.Event + "  " + plural(r.Deliveries, "delivery", "deliveries")
+		if r.Duplicate {
+			line += ", accepted before under the same idempotency key"
+		}
+		fmt.Fprintln(o.w, line)
+		for _, w := range r.Warnings {
+			fmt.Fprintln(o.w, "    warning: "+printable(w.Field+" "+w.Message))
+		}
+		return nil
+	})
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + many
+}
+
+func showEvent(cmd *cobra.Command, c *client, o *output, args []string) error {
+	raw, err := c.get(cmd.Context(), operator+"/events/"+url.PathEscape(args[0]), nil)
+	if err != nil {
+		return err
+	}
+	return o.write(raw, "", func() error {
+		e, err := decode[api.Event](raw)
+		if err != nil {
+			return err
+		}
+		if err := o.fields("event", e.ID, "type", e.Event, "account", e.Account, "occurred", clock(e.TS), "accepted", clock(e.Accepted)); err != nil {
+			return err
+		}
+		fmt.Fprintf(o.w, "\n%s\n\n", printable(string(e.Body)))
+		return o.table(deliveryHead, deliveryRows(e.Deliveries))
+	})
+}

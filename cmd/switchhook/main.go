@@ -1,0 +1,121 @@
+// Command switchhook is a webhook platform and its tools.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/switchhook/switchhook/internal/hook"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// The exit codes of all commands.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// run executes the program and returns its exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if _, ok := errors.AsType[*quiet](err); !ok {
+		fmt.Fprintln(stderr, "switchhook: "+message(err))
+	}
+	if _, ok := errors.AsType[*usageError](err); ok {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// usageError is a command line that cannot be understood.
+type usageError struct{ error }
+
+func (e *usageError) Unwrap() error { return e.error }
+
+// quiet is a failure that has been reported already.
+type quiet struct{ error }
+
+// message returns what to tell people of an error: for a fault of many fields, a
+// line for each.
+func message(err error) string {
+	e, ok := errors.AsType[*hook.Error](err)
+	if !ok || len(e.Faults) < 2 {
+		return err.Error()
+	}
+	text := e.Subject
+	if e.Detail != "" {
+		text += ": " + e.Detail
+	}
+	for _, f := range e.Faults {
+		text += "\n  " + f.Field + " " + f.Message
+	}
+	return text
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "switchhook",
+		Short:         "A webhook platform with both ends of the wire",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &usageError{fmt.Errorf("%w; see: %s --help", err, cmd.CommandPath())}
+	})
+	root.AddCommand(
+		newServe(), newDemo(), newApply(), newAccounts(), newApps(), newSubscriptions(), newEvents(), newDeliveries(),
+		newKeys(), newCatalog(), newBench(), newBenchSink(), newVersion(),
+	)
+	return root
+}
+
+// version returns the program's version as the Go module system knows it.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
+		return "dev"
+	}
+	return info.Main.Version
+}
+
+// userAgent is what deliveries are sent with by default.
+func userAgent() string {
+	return fmt.Sprintf("Switchhook/%s (Zoom Marketplace/1.0a compatible)", version())
+}
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "switchhook", version())
+			return err
+		},
+	}
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"unicode"
+
+	"github.com/spf13/cobra"
+)
+
+// output writes results as people or programs want them. Results go to standard
+// output, all else to standard error.
+type output struct {
+	format string
+	w      io.Writer
+}
+
+// addOutput gives a command the flag -o.
+func addOutput(cmd *cobra.Command) *output {
+	o := &output{}
+	cmd.Flags().StringVarP(&o.format, "output", "o", "text", "text, json or ndjson")
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		o.w = cmd.OutOrStdout()
+		switch o.format {
+		case "text", "json", "ndjson":
+			return nil
+		}
+		return &usageError{fmt.Errorf("output %q is none of text, json, ndjson", o.format)}
+	}
+	return o
+}
+
+// write writes a result that came as JSON: as it is, its list one item to a line,
+// or as text says.
+func (o *output) write(raw []byte, list string, text func() error) error {
+	switch o.format {
+	case "json":
+		var b bytes.Buffer
+		if err := json.Indent(&b, raw, "", "  "); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(o.w, strings.TrimSpace(b.String()))
+		return err
+	case "ndjson":
+		items := []json.RawMessage{raw}
+		if list != "" {
+			var object map[string]json.RawMessage
+			if err := json.Unmarshal(raw, &object); err != nil {
+				return err
+			}
+			if err := json.Unmarshal(object[list], &items); err != nil {
+				return err
+			}
+		}
+		for _, item := range items {
+			var b bytes.Buffer
+			if err := json.Compact(&b, item); err != nil {
+				return err
+			}
+			if _, err := fmt.Fprintln(o.w, b.String()); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return text()
+}
+
+// table writes rows in columns.
+func (o *output) table(head string, rows [][]string) error {
+	t := tabwriter.NewWriter(o.w, 0, 0, 2, ' ', 0)
+	if len(rows) > 0 {
+		fmt.Fprintln(t, strings.Join(strings.Split(head, "|"), "\t"))
+	}
+	for _, r := range rows {
+		for i := range r {
+			r[i] = printable(r[i])
+		}
+		fmt.Fprintln(t, strings.Join(r, "\t"))
+	}
+	return t.Flush()
+}
+
+// fields writes names and values in two columns; those without a value are left
+// out.
+func (o *output) fields(pairs ...string) error {
+	t := tabwriter.NewWriter(o.w, 0, 0, 2, ' ', 0)
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			fmt.Fprintf(t, "%s\t%s\n", pairs[i], printable(pairs[i+1]))
+		}
+	}
+	return t.Flush()
+}
+
+// printable escapes what could make a terminal show something else than there is:
+// control characters and those that change the direction of writing. What comes
+// from an endpoint or a producer is somebody else's.
+func printable(s string) string {
+	if !strings.ContainsFunc(s, unsafeRune) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if unsafeRune(r) {
+			fmt.Fprintf(&b, `\u%04x`, r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+func unsafeRune(r rune) bool {
+	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\uFEFF' || r == '\u2028' || r == '\u2029'
+}

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/switchhook/switchhook/internal/api"
+	"github.com/switchhook/switchhook/internal/catalog"
+	"github.com/switchhook/switchhook/internal/challenge"
+	"github.com/switchhook/switchhook/internal/deliver"
+	"github.com/switchhook/switchhook/internal/hook"
+	"github.com/switchhook/switchhook/internal/intake"
+	"github.com/switchhook/switchhook/internal/manage"
+	"github.com/switchhook/switchhook/internal/outbound"
+	"github.com/switchhook/switchhook/internal/seal"
+	"github.com/switchhook/switchhook/internal/store"
+)
+
+// platform is everything that serves, wired up.
+type platform struct {
+	store   *store.DB
+	client  *outbound.Client
+	sender  *deliver.Sender
+	intake  *intake.Intake
+	manager *manage.Manager
+	handler http.Handler
+
+	retention time.Duration
+	log       *slog.Logger
+}
+
+// settings say how a platform is to be.
+type settings struct {
+	database string
+	key      *seal.Key
+	outbound outbound.Config
+	deliver  deliver.Config
+	// retention is how long the log is kept.
+	retention time.Duration
+	log       *slog.Logger
+}
+
+func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
+	p := &platform{retention: s.retention, log: s.log}
+	p.store, err = store.Open(ctx, store.Options{Database: s.database, Key: s.key, Deliver: true, Log: s.log})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.store.Close())
+		}
+	}()
+	p.client = outbound.New(s.outbound)
+	s.deliver.Log = s.log
+	p.sender = deliver.New(p.store, p.store.Directory(), p.client, s.deliver)
+	node, err := p.sender.Start(ctx)
+	if err != nil {
+		return nil, err
+	}
+	last, err := p.store.LastEvent(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ids := hook.NewIDs(node.Slot, int64(last))
+	types, err := loadCatalog(ctx, p.store, s.log)
+	if err != nil {
+		return nil, err
+	}
+	p.intake = &intake.Intake{Catalog: types, Directory: p.store.Directory(), Store: p.store, Sender: p.sender, IDs: ids}
+	p.manager = &manage.Manager{
+		Store: p.store, Directory: p.store.Directory(), Catalog: types, Sender: p.sender,
+		Prober: &challenge.Prober{Client: p.client, IDs: ids}, Policy: s.outbound.Policy, Log: s.log,
+	}
+	p.handler = api.New(api.Config{
+		Store: p.store, Intake: p.intake, Manager: p.manager, Catalog: types, Client: p.client, Sender: p.sender,
+		Version: version(), Log: s.log,
+	})
+	return p, nil
+}
+
+// loadCatalog returns the built-in event types and those that were imported.
+func loadCatalog(ctx context.Context, db *store.DB, log *slog.Logger) (*catalog.Catalog, error) {
+	types := catalog.New(catalog.NumberManagement())
+	docs, err := db.CatalogDocuments(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range docs {
+		doc, err := catalog.Parse(d.Source)
+		if err != nil {
+			log.Error("an imported document can no longer be read; import it again", "product", d.Product, "err", err)
+			continue
+		}
+		types.Put(doc)
+	}
+	modes, err := db.CheckModes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for name, mode := range modes {
+		if err := types.SetCheck(name, mode); err != nil {
+			log.Warn("a check mode is set for an event type that is not in the catalog any more", "event", name)
+		}
+	}
+	return types, nil
+}
+
+// expire deletes what is older than the retention, a little at a time, until ctx is
+// done.
+func (p *platform) expire(ctx context.Context) {
+	every := min(time.Hour, p.retention/24)
+	for t := time.NewTicker(every); ; {
+		for done := false; !done; {
+			var err error
+			if done, err = p.store.Expire(ctx, time.Now().Add(-p.retention)); err != nil {
+				if ctx.Err() == nil {
+					p.log.Error("old log rows could not be deleted", "err", err)
+				}
+				break
+			}
+		}
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// serve answers requests on the listener and delivers until ctx is done. Then it
+// stops taking requests, lets what is under way finish, and closes everything.
+func (p *platform) serve(ctx context.Context, l net.Listener) error {
+	server := &http.Server{
+		Handler:           p.handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
+	}
+	// The sender outlives the server, so that what a request has published last is
+	// taken in hand like everything before.
+	sending, stopSending := context.WithCancel(context.WithoutCancel(ctx))
+	var helpers sync.WaitGroup
+	helpers.Go(func() { p.expire(sending) })
+	sent := make(chan error, 1)
+	go func() { sent <- p.sender.Run(sending) }()
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+
+	var err error
+	select {
+	case <-ctx.Done():
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		if err = server.Shutdown(end); errors.Is(err, context.DeadlineExceeded) {
+			err = server.Close()
+		}
+		cancel()
+	case err = <-served:
+	case err = <-sent:
+		sent <- nil
+		err = errors.Join(err, server.Close())
+	}
+	stopSending()
+	err = errors.Join(err, <-sent)
+	helpers.Wait()
+	p.client.Close()
+	return errors.Join(err, p.store.Close())
+}
+
+// authorities returns the system's certificate authorities and those in a file.
+func authorities(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, err
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s: no certificate in PEM form in it", file)
+	}
+	return pool, nil
+}

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/switchhook/switchhook/internal/deliver"
+	"github.com/switchhook/switchhook/internal/hook"
+	"github.com/switchhook/switchhook/internal/outbound"
+	"github.com/switchhook/switchhook/internal/seal"
+)
+
+// serveFlags are the settings of serve as people write them.
+type serveFlags struct {
+	config, listen, database, masterKeyFile         string
+	dev                                             bool
+	allow                                           []string
+	endpointCA                                      string
+	anyHeader                                       bool
+	userAgent, region                               string
+	retrySteps                                      []time.Duration
+	connectTimeout, answerTimeout                   time.Duration
+	inFlight, maxInFlight, maxConnections, keepBody int
+	stopTimeout, retention                          time.Duration
+	logLevel, logFormat                             string
+	ready                                           bool
+}
+
+func newServe() *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the platform",
+		Long: `Run the platform: take published events, deliver them, answer the API.
+
+Every flag can also be set in the environment (--log-level as
+SWITCHHOOK_LOG_LEVEL) and in a YAML file (log-level: info), in this order of
+precedence: flag, environment, file, default.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.config, "config", os.Getenv(envName("config")), "YAML file with settings")
+	fl.StringVar(&f.listen, "listen", "127.0.0.1:8040", "address to answer the API on")
+	f.databaseFlags(fl)
+	fl.BoolVar(&f.dev, "dev", false, "for local work: permit endpoints on http and on this machine, and make a master key")
+	fl.StringSliceVar(&f.allow, "allow", nil, "addresses that endpoints may have although they are not public, as CIDR prefixes")
+	fl.StringVar(&f.endpointCA, "endpoint-ca", "", "file with certificate authorities in PEM form that may certify endpoints, beside the system's")
+	fl.BoolVar(&f.anyHeader, "allow-any-header", false, "permit custom authentication headers whose name does not begin with x-")
+	fl.StringVar(&f.userAgent, "user-agent", userAgent(), "user-agent of deliveries")
+	fl.StringVar(&f.region, "region", "us", "clid in x-zm-trackingid")
+	fl.DurationSliceVar(&f.retrySteps, "retry-steps", hook.DefaultSchedule(), "pauses before the second attempt, the third, and so on")
+	fl.DurationVar(&f.connectTimeout, "connect-timeout", 5*time.Second, "limit for resolving, dialling, TLS and token together")
+	fl.DurationVar(&f.answerTimeout, "answer-timeout", 3*time.Second, "limit from sending a request to the end of its answer")
+	fl.IntVar(&f.inFlight, "in-flight", 16, "requests that one endpoint gets at a time")
+	fl.IntVar(&f.maxInFlight, "max-in-flight", 4096, "requests under way at a time in all")
+	fl.IntVar(&f.maxConnections, "max-connections", 8192, "connections to endpoints that are open at a time")
+	fl.IntVar(&f.keepBody, "keep-response", 4096, "bytes of each answer's body that are kept in the log")
+	fl.DurationVar(&f.stopTimeout, "stop-timeout", 10*time.Second, "time that requests under way get to finish when the platform stops")
+	fl.DurationVar(&f.retention, "retention", 7*24*time.Hour, "how long the webhook log and its events are kept")
+	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
+	fl.BoolVar(&f.ready, "ready", false, "print the URL on standard output once requests are answered")
+	return cmd
+}
+
+// databaseFlags are those of every command that opens the database itself.
+func (f *serveFlags) databaseFlags(fl *pflag.FlagSet) {
+	fl.StringVar(&f.database, "database", "sqlite:switchhook.db", "database URL: sqlite:PATH")
+	fl.StringVar(&f.masterKeyFile, "master-key-file", "", "file with the key that secrets are sealed with (default: PATH.key beside the database); SWITCHHOOK_MASTER_KEY holds the key itself")
+}
+
+func (f *serveFlags) run(cmd *cobra.Command) error {
+	if err := configure(cmd, f.config); err != nil {
+		return err
+	}
+	log, err := newLog(cmd.ErrOrStderr(), f.logLevel, f.logFormat)
+	if err != nil {
+		return &usageError{err}
+	}
+	s, err := f.settings(log)
+	if err != nil {
+		return err
+	}
+	// Writing beyond a file size limit is to be an error that we answer, not the end.
+	signal.Ignore(syscall.SIGXFSZ)
+
+	ctx := cmd.Context()
+	l, err := net.Listen("tcp", f.listen)
+	if err != nil {
+		return err
+	}
+	p, err := newPlatform(ctx, s)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	log.Info("serving", "url", "http://"+l.Addr().String(), "database", f.database, "version", version())
+	if f.ready {
+		fmt.Fprintln(cmd.OutOrStdout(), "http://"+l.Addr().String())
+	}
+	err = p.serve(ctx, l)
+	log.Info("stopped")
+	return err
+}
+
+func (f *serveFlags) settings(log *slog.Logger) (settings, error) {
+	s := settings{database: f.database, log: log}
+	var err error
+	if s.key, err = f.key(log); err != nil {
+		return s, err
+	}
+	policy := hook.EndpointPolicy{AnyHeader: f.anyHeader}
+	for _, text := range f.allow {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return s, &usageError{fmt.Errorf("--allow %q is not a CIDR prefix, as in 10.0.0.0/8", text)}
+		}
+		policy.Allowed = append(policy.Allowed, p)
+	}
+	if f.dev {
+		policy.HTTP, policy.Allowed = true, append(policy.Allowed, hook.Loopback()...)
+	}
+	if f.dev || policy.Local() {
+		log.Warn("endpoints that are not public may be called: not for production", "http", policy.HTTP, "addresses", policy.Allowed)
+	}
+	cas, err := authorities(f.endpointCA)
+	if err != nil {
+		return s, err
+	}
+	s.outbound = outbound.Config{
+		Policy: policy, CAs: cas, UserAgent: f.userAgent, Region: f.region,
+		ConnectTimeout: f.connectTimeout, AnswerTimeout: f.answerTimeout, KeepBody: f.keepBody, MaxConnections: f.maxConnections,
+	}
+	s.deliver = deliver.Config{
+		Schedule: f.retrySteps, InFlight: f.inFlight, MaxInFlight: f.maxInFlight, StopTimeout: f.stopTimeout,
+	}
+	s.retention = f.retention
+	return s, nil
+}
+
+// key finds the master key: in the environment, in the file that is named, or
+// beside the database.
+func (f *serveFlags) key(log *slog.Logger) (*seal.Key, error) {
+	if text := os.Getenv(envName("master-key")); text != "" {
+		return seal.Parse(text)
+	}
+	path := f.masterKeyFile
+	if path == "" {
+		path = strings.TrimPrefix(f.database, "sqlite:") + ".key"
+	}
+	if !f.dev {
+		k, err := seal.Load(path)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("there is no master key at %s; make one with: head -c 32 /dev/urandom | base64 > %s && chmod 600 %s, and keep a copy of it apart from the database", path, path, path)
+		}
+		return k, err
+	}
+	k, created, err := seal.LoadOrCreate(path)
+	if created {
+		log.Warn("made a master key; whoever has it can read the secrets in the database", "file", filepath.Clean(path))
+	}
+	return k, err
+}
+
+func newLog(w io.Writer, level, format string) (*slog.Logger, error) {
+	o := &slog.HandlerOptions{}
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("log level %q is none of debug, info, warn, error", level)
+	}
+	o.Level = l
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, o)), nil
+	}
+	return nil, fmt.Errorf("log format %q is neither text nor json", format)
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/switchhook/switchhook/internal/api"
+)
+
+func newSubscriptions() *cobra.Command {
+	list := call("list", "List subscriptions", cobra.NoArgs, listSubscriptions)
+	list.Flags().String("app", "", "only those of this app")
+	return group("subscriptions", "Show, validate, disable and delete subscriptions; make them with apply",
+		list,
+		call("show SUBSCRIPTION", "Show one subscription", cobra.ExactArgs(1), showSubscription),
+		call("validate SUBSCRIPTION", "Challenge a subscription's endpoint; if it answers, the subscription is valid", cobra.ExactArgs(1), validateSubscription),
+		call("disable SUBSCRIPTION", "Send nothing more to a subscription; what it is owed is cancelled", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client, _ *output, args []string) error {
+			_, err := c.post(cmd.Context(), operator+"/subscriptions/"+url.PathEscape(args[0])+"/disable", nil, struct{}{})
+			return err
+		}),
+		remove("delete SUBSCRIPTION", "Delete a subscription; what it is owed is cancelled", "/subscriptions/"),
+	)
+}
+
+func listSubscriptions(cmd *cobra.Command, c *client, o *output, _ []string) error {
+	q := url.Values{}
+	if app, _ := cmd.Flags().GetString("app"); app != "" {
+		q.Set("app_id", app)
+	}
+	raw, err := c.get(cmd.Context(), operator+"/subscriptions", q)
+	if err != nil {
+		return err
+	}
+	return o.write(raw, "event_subscriptions", func() error {
+		v, err := decode[struct {
+			List []api.Subscription `json:"event_subscriptions"`
+		}](raw)
+		if err != nil {
+			return err
+		}
+		var rows [][]string
+		for _, s := range v.List {
+			rows = append(rows, []string{s.ID, s.Name, s.App, s.State.String(), fmt.Sprint(len(s.Events)), s.URL})
+		}
+		return o.table("SUBSCRIPTION|NAME|APP|STATE|EVENTS|URL", rows)
+	})
+}
+
+func showSubscription(cmd *cobra.Command, c *client, o *output, args []string) error {
+	raw, err := c.get(cmd.Context(), operator+"/subscriptions/"+url.PathEscape(args[0]), nil)
+	if err != nil {
+		return err
+	}
+	return o.write(raw, "", func() error {
+		s, err := decode[api.Subscription](raw)
+		if err != nil {
+			return err
+		}
+		state := fmt.Sprintf("%s since %s", s.State, clock(s.Since))
+		if s.Reason != "" {
+			state += ": " + s.Reason
+		}
+		modes := []string{"signature only", "Basic, user name " + s.CustomHeader.Username, "OAuth, token URL " + s.CustomHeader.TokenURL, "header " + s.CustomHeader.Key}
+		var limits []string
+		if s.InFlight > 0 {
+			limits = append(limits, fmt.Sprintf("%d in flight", s.InFlight))
+		}
+		if s.PerSecond > 0 {
+			limits = append(limits, fmt.Sprintf("%g per second", s.PerSecond))
+		}
+		return o.fields(
+			"subscription", s.ID, "name", s.Name, "app", s.App, "state", state, "url", s.URL, "events", strings.Join(s.Events, " "),
+			"scope", string(s.Scope), "account", s.Account, "users", strings.Join(s.Users, " "), "user groups", strings.Join(s.Groups, " "),
+			"source", string(s.Source), "authentication", modes[s.CustomHeader.Type], "limits", strings.Join(limits, ", "), "created", clock(s.Created))
+	})
+}
+
+func validateSubscription(cmd *cobra.Command, c *client, o *output, args []string) error {
+	raw, err := c.post(cmd.Context(), operator+"/subscriptions/"+url.PathEscape(args[0])+"/validate", nil, struct{}{})
+	if err != nil {
+		return err
+	}
+	v, err := decode[api.Validation](raw)
+	if err != nil {
+		return err
+	}
+	err = o.write(raw, "", func() error {
+		if !v.Valid {
+			return nil
+		}
+		_, err := fmt.Fprintln(o.w, "valid: the endpoint answered its challenge in", took(v.Took))
+		return err
+	})
+	if err == nil && !v.Valid {
+		err = errors.New("not valid: " + printable(v.Reason))
+	}
+	return err
+}

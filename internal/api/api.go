@@ -1,0 +1,212 @@
+// Package api is the HTTP face of the platform.
+//
+// [New] returns a handler for publishing and for the operator API. Handlers
+// decode, call and encode; what they may answer when something is wrong stands in
+// one table.
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+
+	"github.com/switchhook/switchhook/internal/catalog"
+	"github.com/switchhook/switchhook/internal/deliver"
+	"github.com/switchhook/switchhook/internal/hook"
+	"github.com/switchhook/switchhook/internal/intake"
+	"github.com/switchhook/switchhook/internal/manage"
+	"github.com/switchhook/switchhook/internal/outbound"
+	"github.com/switchhook/switchhook/internal/store"
+	"github.com/switchhook/switchhook/webhook"
+)
+
+// Config says what the API is for.
+type Config struct {
+	Store   *store.DB
+	Intake  *intake.Intake
+	Manager *manage.Manager
+	Catalog *catalog.Catalog
+	Client  *outbound.Client
+	Sender  *deliver.Sender
+	// Version is the program's.
+	Version string
+	Log     *slog.Logger
+}
+
+type api struct {
+	Config
+}
+
+// operator is where the operator API begins. Publishing has the path that the
+// contract gives it.
+const operator = "/operator/v1"
+
+// New returns the handler.
+func New(c Config) http.Handler {
+	a := &api{Config: c}
+	mux := http.NewServeMux()
+	for pattern, r := range map[string]route{
+		"POST /v2/events": {hook.KeyPublish, a.publish},
+
+		"GET " + operator + "/events/{id}":             {hook.KeyRead, a.event},
+		"GET " + operator + "/deliveries":              {hook.KeyRead, a.deliveries},
+		"GET " + operator + "/deliveries/{id}":         {hook.KeyRead, a.delivery},
+		"POST " + operator + "/deliveries/{id}/resend": {hook.KeyManage, a.resend},
+		"POST " + operator + "/resend":                 {hook.KeyManage, a.resendAll},
+
+		"POST " + operator + "/apply":                       {hook.KeyManage, a.apply},
+		"GET " + operator + "/accounts":                     {hook.KeyRead, a.accounts},
+		"GET " + operator + "/apps":                         {hook.KeyRead, a.apps},
+		"GET " + operator + "/apps/{id}":                    {hook.KeyRead, a.app},
+		"GET " + operator + "/apps/{id}/secret_token":       {hook.KeyManage, a.secretToken},
+		"DELETE " + operator + "/apps/{id}":                 {hook.KeyManage, a.deleteApp},
+		"GET " + operator + "/subscriptions":                {hook.KeyRead, a.subscriptions},
+		"GET " + operator + "/subscriptions/{id}":           {hook.KeyRead, a.subscription},
+		"POST " + operator + "/subscriptions/{id}/validate": {hook.KeyManage, a.validate},
+		"POST " + operator + "/subscriptions/{id}/disable":  {hook.KeyManage, a.disable},
+		"DELETE " + operator + "/subscriptions/{id}":        {hook.KeyManage, a.deleteSubscription},
+
+		"GET " + operator + "/event_types":              {hook.KeyRead, a.eventTypes},
+		"GET " + operator + "/event_types/{name}":       {hook.KeyRead, a.eventType},
+		"PUT " + operator + "/event_types/{name}/check": {hook.KeyManage, a.setCheck},
+		"POST " + operator + "/catalog":                 {hook.KeyManage, a.importCatalog},
+	} {
+		mux.Handle(pattern, a.handle(r))
+	}
+	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, map[string]string{"status": "ok", "version": c.Version})
+	})
+	mux.HandleFunc("/", a.handle(route{serve: func(_ http.ResponseWriter, r *http.Request) error {
+		return &hook.Error{Kind: hook.NotFound, Subject: r.Method + " " + r.URL.Path, Detail: "is no call of this API"}
+	}}))
+	return mux
+}
+
+// route is a handler with the scope that an operator key needs for it.
+type route struct {
+	scope hook.KeyScope
+	serve func(http.ResponseWriter, *http.Request) error
+}
+
+// handle turns what a route returns into an answer. Nothing else writes errors.
+func (a *api) handle(r route) http.HandlerFunc {
+	return func(w http.ResponseWriter, req *http.Request) {
+		w.Header().Set(webhook.HeaderTrackingID, fmt.Sprintf("v=2.0;clid=%s;rid=WEB_%016x%016x", a.Client.Region, rand.Uint64(), rand.Uint64()))
+		k, err := a.authorize(req, r.scope)
+		if err == nil {
+			err = r.serve(w, req.WithContext(context.WithValue(req.Context(), keyOf{}, k)))
+		}
+		if err != nil {
+			a.fail(w, req, err)
+		}
+	}
+}
+
+// keyOf is where the context of a request has its operator key.
+type keyOf struct{}
+
+// byKey says who asked for something, for the log.
+func byKey(req *http.Request) string {
+	k := req.Context().Value(keyOf{}).(*hook.OperatorKey)
+	return fmt.Sprintf("asked for with operator key %q (%s)", k.Name, k.ID)
+}
+
+// authorize returns the operator key of a request, which must have the scope. A
+// route without a scope is for everybody.
+func (a *api) authorize(req *http.Request, scope hook.KeyScope) (*hook.OperatorKey, error) {
+	if scope == "" {
+		return nil, nil
+	}
+	secret, ok := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer ")
+	if !ok || secret == "" {
+		return nil, &hook.Error{Kind: hook.Unauthenticated, Detail: "send an operator key as Authorization: Bearer KEY; make one with: switchhook keys create"}
+	}
+	k, err := a.Store.FindKey(req.Context(), hook.Secret(secret))
+	switch {
+	case err != nil:
+		return nil, err
+	case k == nil:
+		return nil, &hook.Error{Kind: hook.Unauthenticated, Detail: "the operator key is unknown or revoked"}
+	case !k.Allows(scope):
+		return nil, &hook.Error{Kind: hook.Forbidden, Subject: "operator key " + k.ID, Detail: fmt.Sprintf("does not have the scope %q", scope)}
+	}
+	return k, nil
+}
+
+// fault is the body of an answer that says what is wrong.
+type fault struct {
+	Code    int         `json:"code"`
+	Message string      `json:"message"`
+	Errors  hook.Faults `json:"errors,omitempty"`
+}
+
+// contract says how each kind of error looks outside.
+var contract = map[hook.Kind]struct {
+	status, code int
+	message      string // before the error's own words
+}{
+	hook.Invalid:         {http.StatusBadRequest, 300, "Validation Failed."},
+	hook.NotFound:        {http.StatusNotFound, 404, "Not found:"},
+	hook.Conflict:        {http.StatusConflict, 409, "Conflict:"},
+	hook.Unauthenticated: {http.StatusUnauthorized, 124, "Invalid access token:"},
+	hook.Forbidden:       {http.StatusForbidden, 403, "Forbidden:"},
+	hook.TooLarge:        {http.StatusRequestEntityTooLarge, 413, "Too large:"},
+	hook.Unavailable:     {http.StatusServiceUnavailable, 503, "Unavailable:"},
+}
+
+// faultOf returns how an error looks outside. What is not a hook.Error is nobody
+// else's business.
+func faultOf(err error) (status int, f fault) {
+	e, ok := errors.AsType[*hook.Error](err)
+	if !ok {
+		return http.StatusInternalServerError, fault{Code: 500, Message: "Internal error."}
+	}
+	c := contract[e.Kind]
+	if len(e.Faults) > 0 {
+		return c.status, fault{c.code, c.message, e.Faults}
+	}
+	return c.status, fault{Code: c.code, Message: c.message + " " + e.Error()}
+}
+
+func (a *api) fail(w http.ResponseWriter, req *http.Request, err error) {
+	status, f := faultOf(err)
+	if status == http.StatusInternalServerError {
+		a.Log.ErrorContext(req.Context(), "api", "route", req.Pattern, "err", err)
+	}
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
+	writeJSON(w, status, f)
+}
+
+// maxDocument is how many bytes a body may have that is not an event.
+const maxDocument = 1 << 20
+
+// readJSON decodes a body strictly: a member that nobody reads is most likely
+// misspelt.
+func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxDocument))
+	dec.DisallowUnknownFields()
+	err := dec.Decode(v)
+	if err == nil && dec.More() {
+		err = errors.New("there is something after the JSON value")
+	}
+	if e, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return &hook.Error{Kind: hook.TooLarge, Subject: "body", Detail: fmt.Sprintf("has more than %d bytes", e.Limit)}
+	}
+	if err != nil {
+		return hook.Faults{{Message: "the body is not as expected: " + strings.TrimPrefix(err.Error(), "json: ")}}.Err("body")
+	}
+	return nil
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // who hangs up does not get to read it
+}

@@ -1,0 +1,290 @@
+package api
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/switchhook/switchhook/internal/hook"
+	"github.com/switchhook/switchhook/internal/intake"
+)
+
+const (
+	// maxBatch is how many bytes a JSON array may have. NDJSON has no such limit.
+	maxBatch = 32 << 20
+
+	// chunkItems and chunkBytes bound how much of a stream is accepted at a time.
+	chunkItems = 512
+	chunkBytes = 1 << 20
+)
+
+// Accepted is the answer for an event.
+type Accepted struct {
+	Event      string      `json:"event_id"`
+	Deliveries int         `json:"deliveries"`
+	Duplicate  bool        `json:"duplicate,omitempty"`
+	Warnings   hook.Faults `json:"warnings,omitempty"`
+}
+
+func answer(r *intake.Receipt) Accepted {
+	return Accepted{r.Event.String(), r.Deliveries, r.Duplicate, r.Warnings}
+}
+
+// publish takes one event, an array of them, or a stream with one to a line.
+func (a *api) publish(w http.ResponseWriter, r *http.Request) error {
+	key := r.Header.Get("Idempotency-Key")
+	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	switch media {
+	case "application/x-ndjson", "application/ndjson", "application/jsonl":
+		return a.publishStream(w, r, key)
+	}
+	body := bufio.NewReader(http.MaxBytesReader(w, r.Body, maxBatch))
+	first, err := firstByte(body)
+	if err != nil {
+		return badBody(err)
+	}
+	if first == '[' {
+		return a.publishArray(w, body, key)
+	}
+	raw, err := io.ReadAll(io.LimitReader(body, intake.MaxEvent+1))
+	if err != nil {
+		return badBody(err)
+	}
+	receipt := &a.Intake.Accept([]intake.Item{{Raw: raw, Key: key}}, time.Now())[0]
+	if receipt.Err != nil {
+		return receipt.Err
+	}
+	writeJSON(w, http.StatusAccepted, answer(receipt))
+	return nil
+}
+
+// firstByte returns the first byte that is not white space, without taking it.
+func firstByte(r *bufio.Reader) (byte, error) {
+	for {
+		c, err := r.ReadByte()
+		if err != nil {
+			return 0, err
+		}
+		if c != ' ' && c != '\t' && c != '\r' && c != '\n' {
+			return c, r.UnreadByte()
+		}
+	}
+}
+
+func badBody(err error) error {
+	if e, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return &hook.Error{Kind: hook.TooLarge, Subject: "body",
+			Detail: fmt.Sprintf("has more than %d bytes; send a large batch as application/x-ndjson, one event to a line", e.Limit)}
+	}
+	if errors.Is(err, io.EOF) {
+		return hook.Faults{{Message: "the body is empty: an event is expected, or an array of events"}}.Err("")
+	}
+	return hook.Faults{{Message: "the body could not be read: " + err.Error()}}.Err("")
+}
+
+// itemKey is the idempotency key of an item of a batch whose request has one: the
+// same items sent again under the same key are the same events.
+func itemKey(key string, i int) string {
+	if key == "" {
+		return ""
+	}
+	return key + "/" + strconv.Itoa(i)
+}
+
+// publishArray accepts the items of an array, each for itself. An array that is
+// cut off or malformed is refused as a whole.
+func (a *api) publishArray(w http.ResponseWriter, body io.Reader, key string) error {
+	dec := json.NewDecoder(body)
+	if _, err := dec.Token(); err != nil {
+		return badBody(err)
+	}
+	var items []intake.Item
+	for dec.More() {
+		var raw json.RawMessage
+		if err := dec.Decode(&raw); err != nil {
+			return badItem(err, len(items))
+		}
+		items = append(items, intake.Item{Raw: raw, Key: itemKey(key, len(items))})
+	}
+	if _, err := dec.Token(); err != nil {
+		return badItem(err, len(items))
+	}
+	if len(items) == 0 {
+		return hook.Faults{{Message: "the array is empty: there is nothing to publish"}}.Err("")
+	}
+	result := struct {
+		Accepted int   `json:"accepted"`
+		Failed   int   `json:"failed"`
+		Items    []any `json:"items"`
+	}{}
+	status := http.StatusBadRequest
+	for receipts := range a.acceptAll(items) {
+		for _, r := range receipts {
+			if r.Err == nil {
+				result.Accepted++
+				result.Items = append(result.Items, answer(&r))
+				continue
+			}
+			result.Failed++
+			s, f := faultOf(r.Err)
+			if s >= 500 {
+				status = s
+			}
+			result.Items = append(result.Items, f)
+		}
+	}
+	if result.Accepted > 0 {
+		status = http.StatusAccepted
+	}
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
+	writeJSON(w, status, result)
+	return nil
+}
+
+func badItem(err error, i int) error {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return badBody(err)
+	}
+	return hook.Faults{{Field: "/" + strconv.Itoa(i), Message: "the array is malformed, so nothing of it was accepted: " + err.Error()}}.Err("")
+}
+
+// acceptAll accepts the items in chunks.
+func (a *api) acceptAll(items []intake.Item) func(func([]intake.Receipt) bool) {
+	return func(yield func([]intake.Receipt) bool) {
+		for len(items) > 0 {
+			n := min(len(items), chunkItems)
+			if !yield(a.Intake.Accept(items[:n], time.Now())) {
+				return
+			}
+			items = items[n:]
+		}
+	}
+}
+
+// publishStream accepts one event to a line, for as long as lines come, and
+// answers each with a line of its own once it is durable.
+func (a *api) publishStream(w http.ResponseWriter, r *http.Request, key string) error {
+	ctl := http.NewResponseController(w)
+	if err := ctl.EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	s := &stream{in: bufio.NewReaderSize(r.Body, 64<<10), key: key}
+	started := false
+	for {
+		items, readErr := s.chunk()
+		if len(items) > 0 {
+			receipts := a.Intake.Accept(items, time.Now())
+			if !started {
+				if err := allUnavailable(receipts); err != nil {
+					return err // nothing was accepted yet, so the status can still say so
+				}
+				started = true
+				w.Header().Set("Content-Type", "application/x-ndjson")
+				w.WriteHeader(http.StatusAccepted)
+			}
+			if _, err := w.Write(s.answers(receipts)); err != nil {
+				return nil // nobody is there to be told any more
+			}
+			_ = ctl.Flush()
+		}
+		if readErr == nil {
+			continue
+		}
+		if !started {
+			return badBody(readErr)
+		}
+		end := fmt.Appendf(nil, `{"accepted":%d,"failed":%d}`+"\n", s.accepted, s.failed)
+		if !errors.Is(readErr, io.EOF) {
+			end = fmt.Appendf(nil, `{"accepted":%d,"failed":%d,"code":300,"message":"the body broke off: what comes after line %d was not read"}`+"\n", s.accepted, s.failed, s.line)
+		}
+		_, _ = w.Write(end)
+		return nil
+	}
+}
+
+func allUnavailable(receipts []intake.Receipt) error {
+	for _, r := range receipts {
+		if e, ok := errors.AsType[*hook.Error](r.Err); !ok || e.Kind != hook.Unavailable {
+			return nil
+		}
+	}
+	return receipts[0].Err
+}
+
+// stream reads events from lines.
+type stream struct {
+	in               *bufio.Reader
+	key              string
+	line             int
+	accepted, failed int
+	out              bytes.Buffer
+}
+
+// chunk returns the events that are there, waiting for one if there is none. At
+// the end it returns the last ones and io.EOF.
+func (s *stream) chunk() (items []intake.Item, err error) {
+	size := 0
+	for len(items) < chunkItems && size < chunkBytes {
+		if len(items) > 0 && s.in.Buffered() == 0 {
+			return items, nil // whoever sends slowly gets an answer early
+		}
+		line, err := s.readLine()
+		if line = bytes.TrimSpace(line); len(line) > 0 {
+			items = append(items, intake.Item{Raw: line, Key: itemKey(s.key, s.line-1)})
+			size += len(line)
+		}
+		if err != nil {
+			return items, err
+		}
+	}
+	return items, nil
+}
+
+// readLine returns a line of its own, and of one that is too long only as much as
+// shows that it is.
+func (s *stream) readLine() (line []byte, err error) {
+	for {
+		part, err := s.in.ReadSlice('\n')
+		if len(line) <= intake.MaxEvent {
+			line = append(line, part...)
+		}
+		if errors.Is(err, bufio.ErrBufferFull) {
+			continue
+		}
+		if len(line) > 0 {
+			s.line++
+		}
+		return line, err
+	}
+}
+
+// answers returns a line for each receipt.
+func (s *stream) answers(receipts []intake.Receipt) []byte {
+	s.out.Reset()
+	enc := json.NewEncoder(&s.out)
+	for i := range receipts {
+		r := &receipts[i]
+		if r.Err != nil {
+			s.failed++
+			_, f := faultOf(r.Err)
+			_ = enc.Encode(f) // a buffer takes everything
+			continue
+		}
+		s.accepted++
+		if r.Duplicate || r.Warnings != nil {
+			_ = enc.Encode(answer(r))
+			continue
+		}
+		s.out.WriteString(`{"event_id":"` + r.Event.String() + `","deliveries":` + strconv.Itoa(r.Deliveries) + "}\n")
+	}
+	return s.out.Bytes()
+}

@@ -1,0 +1,85 @@
+package catalog
+
+import (
+	"encoding/json"
+	"slices"
+	"testing"
+)
+
+// FuzzCheck looks for a schema and a body that only the acceptor accepts, and
+// for panics of either side.
+func FuzzCheck(f *testing.F) {
+	for _, seed := range [][2]string{
+		{`{"type":"object","required":["a"],"properties":{"a":{"const":"b"},"c":{"type":"integer","format":"int64"}},"additionalProperties":false}`, `{"a":"b","c":1}`},
+		{`{"enum":["a",1.0,null]}`, `"a"`},
+		{`{"items":{"pattern":"^a+b?[0-9]{2}$","minLength":2},"maxItems":3}`, `["aab12"]`},
+		{`{"anyOf":[{"type":"integer","format":"int32"},{"$ref":"#/$defs/x"}],"$defs":{"x":{"maxLength":2}}}`, `2147483648`},
+		{`{"additionalProperties":{"minimum":-5,"maximum":5},"required":["a"],"properties":{"b":false}}`, `{"a":3}`},
+	} {
+		f.Add([]byte(seed[0]), []byte(seed[1]))
+	}
+	f.Fuzz(func(t *testing.T, schema, body []byte) {
+		v, err := readJSON(schema, nil)
+		if err != nil || len(schema) > 10_000 || tooWild(v) {
+			return
+		}
+		compiled, err := compile(plain(v))
+		if err != nil {
+			return
+		}
+		c := newChecker(compiled)
+		faults := c.validate(body)
+		if c.fast.accepts(body) && len(faults) > 0 {
+			t.Errorf("%s is accepted, but %v; schema %s", body, faults, schema)
+		}
+		if len(faults) > MaxFaults || !slices.IsSortedFunc(faults, func(a, b Fault) int { return comparePointers(a.Pointer, b.Pointer) }) {
+			t.Errorf("faults are %v", faults)
+		}
+	})
+}
+
+// FuzzParse looks for documents that make Parse panic, or give event types that
+// nobody can use.
+func FuzzParse(f *testing.F) {
+	// Small ones, because the fuzzer spends its time on making large ones small.
+	for _, seed := range []string{
+		`{"openapi":"3.1.0","webhooks":{"a.b":{"post":{"requestBody":{"content":{"application/json":{"schema":{"type":"long"},"example":{"event":1}}}}}}}}`,
+		`{"openapi":"3.1.0","paths":{"/a.b":{"post":{"description":"**[Scopes](x):** ` + "`a:b`" + `</br>","requestBody":{"$ref":"#/components/b"}}}},"components":{"b":{"content":{"a/json":{"schema":{"$ref":"#/webhooks/a.b/x"}}}}}}`,
+		`{"openapi":"3.1.0","webhooks":{"a":{"post":{"requestBody":{"content":{"x":{"schema":{"properties":{"a":{"required":true,"nullable":true,"type":["string"],"enum":[1]},"b":{"$ref":"#"}},"items":[{}]}}}}}}}}`,
+		`{"openapi":"3.1.0","webhooks":{"a":{"post":{"requestBody":{"content":{"x":{"schema":{"anyOf":[{"pattern":"^a+$"},{"minimum":"1"}],"$defs":{"a":{"$ref":"#/$defs/a"}}},"examples":{"e":{"value":"{}"}}}}}}}}}`,
+		"openapi: 3.1.0\nwebhooks:\n  a.b: &x\n    post: {requestBody: {content: {}}}\n  a.c:\n    <<: *x\n",
+		"openapi: 3.1\npaths:\n  a: {post: {requestBody: !!map {200: [1, 0x1F, ~, \"x\"]}}}\n",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		doc, err := Parse(text)
+		if err != nil {
+			return
+		}
+		if doc.Product == "" || len(doc.Types) == 0 {
+			t.Fatalf("product %q with %d event types", doc.Product, len(doc.Types))
+		}
+		for i, ty := range doc.Types {
+			if ty.Name == "" || i > 0 && doc.Types[i-1].Name >= ty.Name {
+				t.Errorf("event type %d is called %q", i, ty.Name)
+			}
+			if ty.Schema != nil && !json.Valid(ty.Schema) {
+				t.Errorf("schema of %s is %s", ty.Name, ty.Schema)
+			}
+			for _, s := range ty.Samples {
+				if !json.Valid(s.Body) {
+					t.Errorf("sample %s of %s is %s", s.Name, ty.Name, s.Body)
+				}
+				ty.Check(s.Body)
+			}
+		}
+		again, err := Parse(doc.Source)
+		if err != nil {
+			t.Fatalf("the source cannot be parsed: %v", err)
+		}
+		if len(again.Types) != len(doc.Types) || again.Product != doc.Product {
+			t.Errorf("the source has %d event types of %s, the document %d of %s", len(again.Types), again.Product, len(doc.Types), doc.Product)
+		}
+	})
+}

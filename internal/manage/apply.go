@@ -1,0 +1,94 @@
+package manage
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/switchhook/switchhook/internal/challenge"
+	"github.com/switchhook/switchhook/internal/hook"
+)
+
+const (
+	// proveAtOnce is how many endpoints are challenged at a time.
+	proveAtOnce = 16
+
+	// replan is how often a plan is made again because the platform changed while
+	// endpoints were challenged.
+	replan = 5
+)
+
+// Apply makes the platform as the manifest says, or, in a dry run, says what that
+// would change. A manifest with a fault changes nothing. An endpoint that does not
+// answer its challenge fails its own step; all the rest is done, as one.
+func (m *Manager) Apply(ctx context.Context, mf *Manifest, dryRun bool) (*Plan, error) {
+	proofs, drafts := map[proven]challenge.Result{}, map[string]*draft{}
+	for range replan {
+		p, done, err := m.tryApply(mf, dryRun, proofs, drafts)
+		if done || err != nil {
+			return p, err
+		}
+		if err := m.challenge(ctx, mf, proofs, drafts); err != nil {
+			return nil, err
+		}
+	}
+	return nil, &hook.Error{Kind: hook.Conflict, Subject: "manifest", Detail: "the platform kept changing while its endpoints were challenged; apply it again"}
+}
+
+func (m *Manager) planner(proofs map[proven]challenge.Result, drafts map[string]*draft) *planner {
+	return &planner{m: m, now: time.Now(), proofs: proofs, drafts: drafts}
+}
+
+// tryApply stores what the manifest changes, unless there are endpoints to be
+// challenged first.
+func (m *Manager) tryApply(mf *Manifest, dryRun bool, proofs map[proven]challenge.Result, drafts map[string]*draft) (plan *Plan, done bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.planner(proofs, drafts)
+	p.make(mf)
+	if err := p.faults.Err("manifest"); err != nil {
+		return nil, false, err
+	}
+	if dryRun {
+		p.plan.Credentials = nil
+		return &p.plan, true, nil
+	}
+	if len(p.missing) > 0 {
+		return nil, false, nil
+	}
+	if err := m.Store.Change(p.change, p.now); err != nil {
+		return nil, false, err
+	}
+	for _, s := range p.change.Subscriptions {
+		m.Sender.Changed(s.Key)
+	}
+	return &p.plan, true, nil
+}
+
+// challenge asks the endpoints for proof that the manifest wants and that there is
+// none of yet.
+func (m *Manager) challenge(ctx context.Context, mf *Manifest, proofs map[proven]challenge.Result, drafts map[string]*draft) error {
+	m.mu.Lock()
+	p := m.planner(proofs, drafts)
+	p.make(mf)
+	m.mu.Unlock()
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	room := make(chan struct{}, proveAtOnce)
+	for _, q := range p.missing {
+		wg.Go(func() {
+			room <- struct{}{}
+			defer func() { <-room }()
+			r := m.Prober.Prove(ctx, q.subscription, q.app)
+			mu.Lock()
+			defer mu.Unlock()
+			proofs[q.key()] = r
+		})
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return errors.Join(ctx.Err(), context.Cause(ctx))
+	}
+	return nil
+}

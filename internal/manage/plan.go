@@ -1,0 +1,443 @@
+package manage
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/switchhook/switchhook/internal/challenge"
+	"github.com/switchhook/switchhook/internal/hook"
+)
+
+// Plan says what applying a manifest changes, or has changed.
+type Plan struct {
+	Steps []Step `json:"steps"`
+	// Credentials are those of apps that were created. They are shown this once.
+	Credentials []Credentials `json:"credentials,omitempty"`
+}
+
+// Step is what happens to one thing that a manifest names.
+type Step struct {
+	Action Action `json:"action"`
+	Kind   string `json:"kind"` // account, app, installation or subscription
+	Name   string `json:"name"`
+	ID     string `json:"id,omitempty"`
+	// Changes are the fields that change, in words.
+	Changes []string `json:"changes,omitempty"`
+	// Reason says why a step failed, or what the platform makes of it.
+	Reason string `json:"reason,omitempty"`
+}
+
+// Action is what a step does.
+type Action string
+
+// The actions of steps.
+const (
+	Create Action = "create"
+	Update Action = "update"
+	Keep   Action = "keep"
+	// Fail: an endpoint did not answer its challenge. A new subscription is kept as
+	// pending then; an existing one stays as it was.
+	Fail Action = "fail"
+)
+
+// Credentials are what the programs of an app need to know.
+type Credentials struct {
+	App          string `json:"app"`
+	AppID        string `json:"app_id"`
+	ClientID     string `json:"client_id"`
+	ClientSecret string `json:"client_secret"`
+	SecretToken  string `json:"secret_token"`
+}
+
+// Changes counts the steps that change something.
+func (p *Plan) Changes() (n int) {
+	for _, s := range p.Steps {
+		if s.Action == Create || s.Action == Update {
+			n++
+		}
+	}
+	return n
+}
+
+// Failures counts the steps that failed.
+func (p *Plan) Failures() (n int) {
+	for _, s := range p.Steps {
+		if s.Action == Fail {
+			n++
+		}
+	}
+	return n
+}
+
+// proof is a challenge that has to be, or was, answered.
+type proof struct {
+	subscription *hook.Subscription
+	app          *hook.App
+}
+
+// proven is what identifies a proof: what an endpoint proved under these settings
+// holds for them and no others.
+type proven struct {
+	app, name, url string
+	auth           hook.Auth
+	secret         hook.Secret
+}
+
+func (p proof) key() proven {
+	return proven{p.app.Account + "/" + p.app.Name, p.subscription.Name, p.subscription.URL, p.subscription.Auth, p.app.SecretToken}
+}
+
+// planner compares a manifest with the platform.
+type planner struct {
+	m      *Manager
+	now    time.Time
+	proofs map[proven]challenge.Result
+	drafts map[string]*draft // what was made up for new apps, by account and name
+
+	plan    Plan
+	change  hook.Change
+	missing []proof
+	faults  hook.Faults
+	known   map[string]*hook.Account // as the manifest will have them
+	seen    map[string]string        // what the manifest names, and where
+}
+
+// draft is what a new app is given: the same each time the plan is made.
+type draft struct {
+	id, clientID              string
+	clientSecret, secretToken hook.Secret
+}
+
+func (p *planner) step(a Action, kind, name, id string, changes []string) *Step {
+	if a == Update && len(changes) == 0 {
+		a = Keep
+	}
+	p.plan.Steps = append(p.plan.Steps, Step{Action: a, Kind: kind, Name: name, ID: id, Changes: changes})
+	return &p.plan.Steps[len(p.plan.Steps)-1]
+}
+
+// once reports a thing that the manifest names twice.
+func (p *planner) once(key, where string) {
+	if first, ok := p.seen[key]; ok {
+		p.faults.Add(where, "is the same as %s: name each once", first)
+	}
+	p.seen[key] = where
+}
+
+func (p *planner) make(mf *Manifest) {
+	p.known, p.seen = map[string]*hook.Account{}, map[string]string{}
+	for _, a := range p.m.Directory.Accounts() {
+		p.known[a.ID] = a
+	}
+	for i, a := range mf.Accounts {
+		p.account(a, at("accounts/%d", i))
+	}
+	for i, a := range mf.Accounts {
+		p.master(a, at("accounts/%d", i))
+	}
+	for i := range mf.Apps {
+		p.app(&mf.Apps[i], at("apps/%d", i))
+	}
+}
+
+func (p *planner) account(a Account, where string) {
+	next := &hook.Account{ID: a.ID, Name: a.Name, OwnerEmail: a.OwnerEmail, Master: a.Master}
+	p.faults = append(p.faults, next.Check().In(where)...)
+	p.once("account "+a.ID, where+"id")
+	now := p.known[a.ID]
+	p.known[a.ID] = next
+	if now == nil {
+		p.step(Create, "account", a.ID, "", nil)
+		p.change.Accounts = append(p.change.Accounts, next)
+		return
+	}
+	var d diff
+	d.text("name", now.Name, next.Name)
+	d.text("owner_email", now.OwnerEmail, next.OwnerEmail)
+	d.text("master_account_id", now.Master, next.Master)
+	if p.step(Update, "account", a.ID, "", d).Action == Update {
+		p.change.Accounts = append(p.change.Accounts, next)
+	}
+}
+
+// master checks that masters exist and have none themselves: there is one level.
+func (p *planner) master(a Account, where string) {
+	if a.Master == "" {
+		return
+	}
+	switch m := p.known[a.Master]; {
+	case m == nil:
+		p.faults.Add(where+"master_account_id", "account %q does not exist", a.Master)
+	case m.Master != "":
+		p.faults.Add(where+"master_account_id", "account %q is a sub-account itself", a.Master)
+	}
+}
+
+func (p *planner) findApp(account, name string) *hook.App {
+	for _, a := range p.m.Directory.Apps() {
+		if a.Account == account && a.Name == name {
+			return a
+		}
+	}
+	return nil
+}
+
+func (p *planner) app(a *App, where string) {
+	p.once("app "+a.Account+"/"+a.Name, where+"name")
+	if p.known[a.Account] == nil && a.Account != "" {
+		p.faults.Add(where+"account_id", "account %q does not exist", a.Account)
+	}
+	now := p.findApp(a.Account, a.Name)
+	next := &hook.App{
+		Name: a.Name, Account: a.Account, Scopes: sorted(a.Scopes), CarrierCodes: sorted(a.CarrierCodes),
+		Disabled: a.Disabled, SecretToken: hook.Secret(a.SecretToken),
+	}
+	if now == nil {
+		p.newApp(next)
+	} else {
+		next.ID, next.ClientID, next.Created = now.ID, now.ClientID, now.Created
+		if next.SecretToken == "" {
+			next.SecretToken = now.SecretToken
+		}
+		var d diff
+		d.list("scopes", now.Scopes, next.Scopes)
+		d.list("carrier_codes", texts(now.CarrierCodes), texts(next.CarrierCodes))
+		d.secret("secret_token", now.SecretToken, next.SecretToken)
+		d.flag("disabled", now.Disabled, next.Disabled)
+		if p.step(Update, "app", next.Name, next.ID, d).Action == Update {
+			p.change.Apps = append(p.change.Apps, next)
+		}
+	}
+	p.faults = append(p.faults, next.Check().In(where)...)
+	for i, in := range a.Installations {
+		p.installation(next, in, where+at("installations/%d", i)[1:])
+	}
+	for i := range a.Subscriptions {
+		p.subscription(next, &a.Subscriptions[i], where+at("subscriptions/%d", i)[1:])
+	}
+	if next.Disabled && now != nil && !now.Disabled {
+		p.callOff(next)
+	}
+	p.cap(next, where)
+}
+
+// callOff cancels what is outstanding of a disabled app's subscriptions.
+func (p *planner) callOff(a *hook.App) {
+	for _, s := range p.m.Directory.Subscriptions(a.ID) {
+		i := slices.IndexFunc(p.change.Subscriptions, func(x *hook.Subscription) bool { return x.Key == s.Key })
+		if i < 0 {
+			next := *s
+			p.change.Subscriptions = append(p.change.Subscriptions, &next)
+			i = len(p.change.Subscriptions) - 1
+		}
+		p.change.Subscriptions[i].Generation = s.Generation + 1
+	}
+}
+
+func (p *planner) newApp(a *hook.App) {
+	d := p.drafts[a.Account+"/"+a.Name]
+	if d == nil {
+		d = &draft{hook.NewID(), hook.NewID(), hook.Secret(hook.NewSecret()), hook.Secret(hook.NewSecret())}
+		p.drafts[a.Account+"/"+a.Name] = d
+	}
+	a.ID, a.ClientID, a.Created = d.id, d.clientID, p.now
+	if a.SecretToken == "" {
+		a.SecretToken = d.secretToken
+	}
+	p.step(Create, "app", a.Name, a.ID, nil)
+	p.change.Apps = append(p.change.Apps, a)
+	if p.change.ClientSecrets == nil {
+		p.change.ClientSecrets = map[string]hook.Secret{}
+	}
+	p.change.ClientSecrets[a.ID] = d.clientSecret
+	p.plan.Credentials = append(p.plan.Credentials, Credentials{a.Name, a.ID, a.ClientID, d.clientSecret.Reveal(), a.SecretToken.Reveal()})
+}
+
+func (p *planner) installation(a *hook.App, in Installation, where string) {
+	if p.known[in.Account] == nil {
+		p.faults.Add(where+"account_id", "account %q does not exist", in.Account)
+	}
+	h := hook.Installation{App: a.ID, Account: in.Account, User: in.User}
+	name := fmt.Sprintf("%s on account %s", a.Name, in.Account)
+	if in.User != "" {
+		name += ", user " + in.User
+	}
+	p.once("installation "+a.ID+"/"+in.Account+"/"+in.User, where+"account_id")
+	if slices.Contains(p.m.Directory.Installations(a.ID), h) {
+		p.step(Keep, "installation", name, "", nil)
+		return
+	}
+	p.step(Create, "installation", name, "", nil)
+	p.change.Installations = append(p.change.Installations, h)
+}
+
+func (p *planner) findSubscription(app, name string) *hook.Subscription {
+	for _, s := range p.m.Directory.Subscriptions(app) {
+		if s.Name == name && s.Source == hook.SourceDefault {
+			return s
+		}
+	}
+	return nil
+}
+
+func (p *planner) subscription(a *hook.App, s *Subscription, where string) {
+	p.once("subscription "+a.ID+"/"+s.Name, where+"event_subscription_name")
+	next, faults := s.subscription(a.ID, p.m.Policy)
+	faults = append(faults, p.m.entitled(next, a)...)
+	if next.Account != "" && p.known[next.Account] == nil {
+		faults.Add("account_id", "account %q does not exist", next.Account)
+	}
+	if p.faults = append(p.faults, faults.In(where)...); len(faults) > 0 {
+		return
+	}
+	now := p.findSubscription(a.ID, s.Name)
+	name := a.Name + "/" + s.Name
+	if now == nil {
+		next.ID = hook.NewID()
+		next.Key, _ = hook.KeyOf(next.ID)
+		next.Created, next.StateSince = p.now, p.now
+		st := p.step(Create, "subscription", name, next.ID, nil)
+		p.prove(next, nil, a, s.Disabled, st)
+		p.change.Subscriptions = append(p.change.Subscriptions, next)
+		return
+	}
+	next.ID, next.Key, next.Created, next.Generation = now.ID, now.Key, now.Created, now.Generation
+	next.State, next.StateReason, next.StateSince = now.State, now.StateReason, now.StateSince
+	var d diff
+	d.list("events", now.Events, next.Events)
+	d.text("event_webhook_url", now.URL, next.URL)
+	d.text("subscription_scope", string(now.Scope), string(next.Scope))
+	d.text("account_id", now.Account, next.Account)
+	d.list("user_ids", now.Users, next.Users)
+	d.list("user_group_ids", now.Groups, next.Groups)
+	if now.Auth != next.Auth {
+		d = append(d, "custom_header")
+	}
+	if now.Limits != next.Limits {
+		d = append(d, fmt.Sprintf("limits: %v -> %v", now.Limits, next.Limits))
+	}
+	switch {
+	case s.Disabled && now.State != hook.Disabled:
+		d = append(d, "disabled")
+	case !s.Disabled && (now.State == hook.Disabled || now.State == hook.Pending):
+		d = append(d, fmt.Sprintf("%s -> valid", now.State))
+	}
+	st := p.step(Update, "subscription", name, now.ID, d)
+	if st.Action != Update {
+		return
+	}
+	if p.prove(next, now, a, s.Disabled, st); st.Action == Update {
+		p.change.Subscriptions = append(p.change.Subscriptions, next)
+	}
+}
+
+// prove sets the state of a subscription that is created, or changed from what it
+// is now, and asks for a challenge where that takes one.
+func (p *planner) prove(next, now *hook.Subscription, a *hook.App, off bool, st *Step) {
+	if off {
+		if now == nil || now.State != hook.Disabled {
+			*next = *disabled(next, "disabled by the operator", p.now)
+		}
+		return
+	}
+	if now != nil && now.URL == next.URL && now.Auth == next.Auth && now.Active() {
+		return
+	}
+	q := proof{next, a}
+	r, ok := p.proofs[q.key()]
+	switch {
+	case !ok:
+		p.missing = append(p.missing, q)
+		st.Reason = "the endpoint has to answer a challenge first"
+	case r.OK:
+		next.State, next.StateReason, next.StateSince = hook.Valid, "", p.now
+		st.Reason = fmt.Sprintf("the endpoint answered its challenge in %v", r.Timing.Done.Round(time.Millisecond))
+	case now == nil:
+		next.State, next.StateReason = hook.Pending, r.Reason
+		st.Action, st.Reason = Fail, "created as pending, for the endpoint did not answer its challenge: "+r.Reason
+	default:
+		st.Action, st.Reason = Fail, "left as it was, for the endpoint did not answer its challenge: "+r.Reason
+	}
+}
+
+// cap checks how many subscriptions the app will have.
+func (p *planner) cap(a *hook.App, where string) {
+	keys := map[hook.SubscriptionKey]bool{}
+	for _, s := range p.m.Directory.Subscriptions(a.ID) {
+		keys[s.Key] = true
+	}
+	for _, s := range p.change.Subscriptions {
+		if s.App == a.ID {
+			keys[s.Key] = true
+		}
+	}
+	if limit := p.m.maxSubscriptions(); len(keys) > limit {
+		p.faults.Add(where+"subscriptions", "would be %d for this app; at most %d are allowed", len(keys), limit)
+	}
+}
+
+// entitled checks that the event types exist and that the app may have them.
+func (m *Manager) entitled(s *hook.Subscription, a *hook.App) (f hook.Faults) {
+	for _, name := range s.Events {
+		t, ok := m.Catalog.Lookup(name)
+		switch {
+		case !ok:
+			f.Add("events", "App event not exists: %s", name)
+		case len(t.Scopes) > 0 && !slices.ContainsFunc(t.Scopes, func(x string) bool { return slices.Contains(a.Scopes, x) }):
+			f.Add("events", "The event is not allowed for the app: %s; the app needs one of the scopes %s", name, strings.Join(t.Scopes, ", "))
+		}
+	}
+	return f
+}
+
+// diff collects the changes of fields, in words.
+type diff []string
+
+func (d *diff) text(field, now, next string) {
+	if now != next {
+		*d = append(*d, fmt.Sprintf("%s: %q -> %q", field, now, next))
+	}
+}
+
+func (d *diff) flag(field string, now, next bool) {
+	if now != next {
+		*d = append(*d, fmt.Sprintf("%s: %v -> %v", field, now, next))
+	}
+}
+
+func (d *diff) secret(field string, now, next hook.Secret) {
+	if now != next {
+		*d = append(*d, field)
+	}
+}
+
+// list compares sorted lists.
+func (d *diff) list(field string, now, next []string) {
+	var words []string
+	for _, x := range next {
+		if !slices.Contains(now, x) {
+			words = append(words, "+"+x)
+		}
+	}
+	for _, x := range now {
+		if !slices.Contains(next, x) {
+			words = append(words, "-"+x)
+		}
+	}
+	if len(words) > 0 {
+		*d = append(*d, field+": "+strings.Join(words, " "))
+	}
+}
+
+func texts(codes []int32) []string {
+	out := make([]string, len(codes))
+	for i, c := range codes {
+		out[i] = fmt.Sprint(c)
+	}
+	return out
+}
+
+func sorted[T cmp.Ordered](s []T) []T { return slices.Compact(slices.Sorted(slices.Values(s))) }
