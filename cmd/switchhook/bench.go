@@ -236,7 +236,7 @@ func (b *bench) bare(ctx context.Context, n int) (perSecond float64, err error) 
 	if err != nil {
 		return 0, err
 	}
-	body := event(nil, b.take(1), 1)
+	body, agent := event(nil, b.take(1), 1), userAgent()
 	var left atomic.Int64
 	left.Store(int64(n))
 	var wg sync.WaitGroup
@@ -254,7 +254,12 @@ func (b *bench) bare(ctx context.Context, n int) (perSecond float64, err error) 
 				req.Header.Set("Content-Type", webhook.ContentType)
 				req.Header.Set(webhook.HeaderTimestamp, timestamp)
 				req.Header.Set(webhook.HeaderSignature, signature)
+				req.Header.Set("Accept-Encoding", "gzip")
+				req.Header.Set("User-Agent", agent)
+				req.Header.Set("Traceparent", "00-00000000000000000000000000000000-0000000000000000-01")
 				req.Header.Set(webhook.HeaderRequestID, "00000000_0000_0000_0000_000000000000")
+				req.Header.Set(webhook.HeaderTrackingID, "v=2.0;clid=us;rid=WEB_00000000000000000000000000000000")
+				req.Header.Set(webhook.HeaderClientID, "AAAAAAAAAAAAAAAAAAAAAA")
 				res, err := b.client.Do(req)
 				if err != nil {
 					errs <- err

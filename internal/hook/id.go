@@ -117,19 +117,19 @@ type DeliveryID struct {
 }
 
 // String returns the request id: lower-case hex in groups of 8_4_4_4_12.
-func (d DeliveryID) String() string {
-	b := d.Event.append(make([]byte, 0, 36))
-	b = append(b, '_')
-	b = appendHex(b, uint64(d.Subscription)>>48, 4)
-	b = append(b, '_')
-	return string(appendHex(b, uint64(d.Subscription), 12))
+func (d DeliveryID) String() string { return string(d.Append(make([]byte, 0, 36))) }
+
+// Append appends the request id.
+func (d DeliveryID) Append(b []byte) []byte {
+	b = append(d.Event.append(b), '_')
+	b = append(appendHex(b, uint64(d.Subscription)>>48, 4), '_')
+	return appendHex(b, uint64(d.Subscription), 12)
 }
 
-// TraceID returns the W3C trace id that all attempts share: the digits of the
+// AppendTraceID appends the W3C trace id that all attempts share: the digits of the
 // request id.
-func (d DeliveryID) TraceID() string {
-	b := appendHex(make([]byte, 0, 32), uint64(d.Event), 16)
-	return string(appendHex(b, uint64(d.Subscription), 16))
+func (d DeliveryID) AppendTraceID(b []byte) []byte {
+	return appendHex(appendHex(b, uint64(d.Event), 16), uint64(d.Subscription), 16)
 }
 
 // ParseDeliveryID reads what [DeliveryID.String] writes.

@@ -10,11 +10,9 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"net"
 	"net/http"
 	"net/netip"
-	"sync"
 	"syscall"
 	"time"
 
@@ -57,20 +55,25 @@ type Config struct {
 // Client calls endpoints and token URLs. It is safe for concurrent use.
 type Client struct {
 	Config
-	transport *http.Transport
-	slots     chan struct{}
-	tokens    tokens
+	dial           func(ctx context.Context, network, address string) (net.Conn, error)
+	tls            *tls.Config
+	slots          chan struct{} // as many as there are connections
+	pool           pool
+	tokenTransport *http.Transport
+	tokens         tokens
 }
 
 const (
-	// readBody is how much of an answer is read before the connection is given up:
-	// enough for any answer that is not an attack.
-	readBody = 64 << 10
+	// readHeader and readBody are how much of an answer is read before the connection
+	// is given up: enough for any answer that is not an attack.
+	readHeader = 64 << 10
+	readBody   = 64 << 10
 
 	// slotTimeout is how long an attempt waits for a free connection slot.
 	slotTimeout = time.Second
 
-	// idleTimeout is below what load balancers commonly grant; and see replayable.
+	// idleTimeout is how long a connection is kept. It is below what load balancers
+	// commonly grant.
 	idleTimeout = 30 * time.Second
 )
 
@@ -81,29 +84,22 @@ func New(c Config) *Client {
 	def(&c.AnswerTimeout, 3*time.Second)
 	def(&c.KeepBody, 4<<10)
 	def(&c.MaxConnections, 8192)
-	cl := &Client{Config: c, slots: make(chan struct{}, c.MaxConnections), tokens: tokens{group: &singleflight.Group{}}}
-	// An attempt has its own limit. These are for what net/http goes on with when the
-	// attempt that began it is over.
+	cl := &Client{
+		Config: c, slots: make(chan struct{}, c.MaxConnections),
+		pool: pool{hosts: map[string][]*conn{}}, tokens: tokens{group: &singleflight.Group{}},
+	}
 	dial := c.DialContext
 	if dial == nil {
-		dial = (&net.Dialer{
-			Timeout:        2 * c.ConnectTimeout,
-			Resolver:       c.Resolver,
-			ControlContext: cl.guard(),
-		}).DialContext
+		dial = (&net.Dialer{Resolver: c.Resolver, ControlContext: cl.guard()}).DialContext
 	}
-	protocols := &http.Protocols{}
-	protocols.SetHTTP1(true)
-	cl.transport = &http.Transport{
-		DialContext:            cl.slotted(dial),
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.CAs},
-		TLSHandshakeTimeout:    2 * c.ConnectTimeout,
-		MaxResponseHeaderBytes: readBody,
-		MaxIdleConns:           c.MaxConnections / 2,
-		MaxIdleConnsPerHost:    c.MaxConnections / 2, // many endpoints may be on one host
+	cl.dial = cl.slotted(dial)
+	cl.tls = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.CAs, NextProtos: []string{"http/1.1"}}
+	cl.tokenTransport = &http.Transport{
+		DialContext:            cl.dial,
+		TLSClientConfig:        cl.tls.Clone(),
+		TLSHandshakeTimeout:    2 * c.ConnectTimeout, // for what it goes on with when a fetch has ended
+		MaxResponseHeaderBytes: readHeader,
 		IdleConnTimeout:        idleTimeout,
-		DisableCompression:     true, // accept-encoding is part of the contract, so we set it
-		Protocols:              protocols,
 	}
 	return cl
 }
@@ -116,7 +112,10 @@ func def[T comparable](v *T, d T) {
 }
 
 // Close closes idle connections.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.pool.closeIdle(0)
+	c.tokenTransport.CloseIdleConnections()
+}
 
 // azureWire is a public address at which machines in Azure find their host.
 var azureWire = netip.MustParsePrefix("168.63.129.16/32")
@@ -136,52 +135,4 @@ func (c *Client) guard() func(context.Context, string, string, syscall.RawConn) 
 	return func(_ context.Context, network, address string, conn syscall.RawConn) error {
 		return g.Safe(network, address, conn)
 	}
-}
-
-// errNoSlot says that as many connections are open as may be.
-var errNoSlot = errors.New("no connection slot became free in time")
-
-// slotted bounds the connections that dial has open.
-func (c *Client) slotted(dial func(context.Context, string, string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		select {
-		case c.slots <- struct{}{}:
-		default:
-			if err := c.waitForSlot(ctx); err != nil {
-				return nil, err
-			}
-		}
-		conn, err := dial(ctx, network, address)
-		if err != nil {
-			<-c.slots
-			return nil, err
-		}
-		return &slotConn{Conn: conn, slots: c.slots}, nil
-	}
-}
-
-func (c *Client) waitForSlot(ctx context.Context) error {
-	c.transport.CloseIdleConnections() // an idle one serves nobody as well as one in use
-	t := time.NewTimer(slotTimeout)
-	defer t.Stop()
-	select {
-	case c.slots <- struct{}{}:
-		return nil
-	case <-t.C:
-		return errNoSlot
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// slotConn gives its slot back when it is closed.
-type slotConn struct {
-	net.Conn
-	slots chan struct{}
-	once  sync.Once
-}
-
-func (c *slotConn) Close() error {
-	c.once.Do(func() { <-c.slots })
-	return c.Conn.Close()
 }

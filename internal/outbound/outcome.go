@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"os"
 	"syscall"
 
 	"code.dny.dev/ssrf"
@@ -16,43 +17,58 @@ import (
 	"github.com/switchhook/switchhook/internal/hook"
 )
 
-// fail says how an attempt ended that brought no answer.
-func (a *attempt) fail(ctx context.Context, err error) Result {
-	r := Result{Timing: a.timing()}
-	if ctx.Err() != nil && context.Cause(ctx) != errTimeout {
-		r.Outcome, r.Detail = hook.Delegate, "cut off, because this worker is leaving"
-		return r
-	}
+// cutOff is the end of an attempt whose worker is leaving.
+func cutOff() Result {
+	return Result{Outcome: hook.Delegate, Detail: "cut off, because this worker is leaving"}
+}
+
+// notConnected says how an attempt ended that got no connection; limit is the
+// context that bounded it.
+func (a *attempt) notConnected(ctx, limit context.Context, err error) Result {
 	if ctx.Err() != nil {
-		r.Outcome, r.Detail = a.timedOut()
-		return r
+		return cutOff()
 	}
-	shaking := a.endpoint.url.Scheme == "https" && a.connected.Load() != 0 && a.tls.Load() == 0
-	r.Outcome, r.Detail = classify(err, shaking)
+	var r Result
+	r.Outcome, r.Detail = classify(err)
+	// The limit may have passed just when something else went wrong, so what went
+	// wrong is judged first.
+	timeout := r.Outcome == hook.RemoteError || r.Outcome == hook.TimeLimiter
+	if timeout && errors.Is(context.Cause(limit), errTimeout) || errors.Is(err, context.DeadlineExceeded) {
+		what := "no connection"
+		if a.connected != 0 {
+			what = "no TLS handshake"
+		}
+		r.Outcome, r.Detail = hook.TimeLimiter, fmt.Sprintf("%s within %v", what, a.client.ConnectTimeout)
+	}
+	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsTimeout {
+		r.Outcome, r.Detail = hook.DNSResolveTimeout, fmt.Sprintf("the host name was not resolved within %v", a.client.ConnectTimeout)
+	}
+	if r.Outcome == hook.RemoteError && a.connected != 0 && !broken(err) {
+		r.Outcome, r.Detail = hook.TLSError, "the TLS handshake failed: "+innermost(err)
+	}
 	return r
 }
 
-func (a *attempt) timedOut() (hook.Outcome, string) {
-	switch a.phase.Load() {
-	case phaseSent:
+// notAnswered says how an attempt ended that got no complete answer.
+func (a *attempt) notAnswered(ctx context.Context, err error) Result {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil:
+		return cutOff()
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		what := "no answer"
-		if a.firstByte.Load() != 0 {
+		if a.firstByte != 0 {
 			what = "no complete answer"
 		}
-		return hook.ReadTimeOut, fmt.Sprintf("%s within %v of sending the request", what, a.client.AnswerTimeout)
-	case phaseResolve:
-		return hook.DNSResolveTimeout, fmt.Sprintf("the host name was not resolved within %v", a.client.ConnectTimeout)
+		return Result{Outcome: hook.ReadTimeOut, Detail: fmt.Sprintf("%s within %v of sending the request", what, a.client.AnswerTimeout)}
 	}
-	what := "no connection"
-	if a.connected.Load() != 0 {
-		what = "no TLS handshake"
-	}
-	return hook.TimeLimiter, fmt.Sprintf("%s within %v", what, a.client.ConnectTimeout)
+	var r Result
+	r.Outcome, r.Detail = classify(err)
+	return r
 }
 
-// classify judges an error of net/http by what it wraps; the order matters where
-// one wraps another. Shaking says that it came up during a TLS handshake.
-func classify(err error, shaking bool) (hook.Outcome, string) {
+// classify judges an error by what it wraps; the order matters where one wraps
+// another.
+func classify(err error) (hook.Outcome, string) {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		switch {
 		case dns.IsNotFound:
@@ -88,13 +104,15 @@ func classify(err error, shaking bool) (hook.Outcome, string) {
 	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
 		return hook.RemoteError, "the connection was reset"
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if broken(err) {
 		return hook.RemoteError, "the connection was closed before the end of the answer"
 	}
-	if shaking {
-		return hook.TLSError, "the TLS handshake failed: " + innermost(err)
-	}
 	return hook.RemoteError, "the answer is not proper HTTP: " + innermost(err)
+}
+
+// broken reports whether the other side ended the connection.
+func broken(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 func classifyTLS(err error) (hook.Outcome, string) {

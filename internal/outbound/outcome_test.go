@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -164,9 +163,9 @@ func TestLimits(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				cl := New(Config{Policy: hook.EndpointPolicy{HTTP: true}, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 					trace := httptrace.ContextClientTrace(ctx)
-					if c.server == nil { // what the kernel does for minutes
-						time.Sleep(5*time.Second + time.Nanosecond)
-						return nil, errors.New("at last")
+					if c.server == nil {
+						<-ctx.Done() // what the kernel does for minutes
+						return nil, ctx.Err()
 					}
 					ours, theirs := net.Pipe()
 					go func() {
@@ -296,4 +295,95 @@ func TestKeptConnectionThatWasClosed(t *testing.T) {
 	if n := connections.Load(); n != 2 {
 		t.Errorf("%d connections, want 2", n)
 	}
+}
+
+// What a server says into the silence is not the answer to the next request.
+func TestUnsolicitedAnswer(t *testing.T) {
+	ca := newAuthority(t)
+	now := time.Now()
+	config := &tls.Config{Certificates: []tls.Certificate{ca.certify("hooks.test", now.Add(-time.Hour), now.Add(time.Hour))}}
+	for name, c := range map[string]struct {
+		scheme string
+		listen func(net.Listener) net.Listener
+	}{
+		"plain": {"http", func(l net.Listener) net.Listener { return l }},
+		"TLS":   {"https", func(l net.Listener) net.Listener { return tls.NewListener(l, config) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			plain, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := c.listen(plain)
+			t.Cleanup(func() { _ = l.Close() })
+			said := make(chan struct{}, 10)
+			go func() {
+				for {
+					cn, err := l.Accept()
+					if err != nil {
+						return
+					}
+					go func() {
+						defer cn.Close()
+						in := bufio.NewReader(cn)
+						r, err := http.ReadRequest(in)
+						if err != nil {
+							return
+						}
+						_, _ = io.Copy(io.Discard, r.Body)
+						_, _ = io.WriteString(cn, "HTTP/1.1 204 No Content\r\n\r\n")
+						time.Sleep(10 * time.Millisecond) // it waits no longer
+						_, _ = io.WriteString(cn, "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+						said <- struct{}{}
+						_, _ = in.Peek(1)
+					}()
+				}
+			}()
+			cl := newClient(t, func(c *Config) { c.CAs = ca.pool() })
+			url := c.scheme + "://hooks.test:" + portOf(t, plain.Addr())
+			for range 2 {
+				if r := send(t, cl, url); r.Outcome != 204 {
+					t.Errorf("%v (%s)", r.Outcome, r.Detail)
+				}
+				<-said
+				cl.pool.age(time.Minute)
+			}
+		})
+	}
+}
+
+// Connections that nobody uses are closed after a while, and none is left behind.
+func TestIdleConnectionsAreClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var open atomic.Int32
+		cl := New(Config{Policy: hook.EndpointPolicy{HTTP: true}, DialContext: func(context.Context, string, string) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			open.Add(1)
+			go func() {
+				defer open.Add(-1)
+				in := bufio.NewReader(theirs)
+				for {
+					r, err := http.ReadRequest(in)
+					if err != nil {
+						return
+					}
+					_, _ = io.Copy(io.Discard, r.Body)
+					_, _ = io.WriteString(theirs, "HTTP/1.1 204 No Content\r\n\r\n")
+				}
+			}()
+			return ours, nil
+		}})
+		for range 10 {
+			send(t, cl, "http://a.test/")
+			send(t, cl, "http://b.test/")
+			time.Sleep(10 * time.Second)
+		}
+		if n := open.Load(); n != 2 {
+			t.Errorf("%d connections are open, want 2", n)
+		}
+		time.Sleep(time.Minute)
+		if n := open.Load(); n != 0 || len(cl.slots) != 0 {
+			t.Errorf("%d connections are left, %d slots taken", n, len(cl.slots))
+		}
+	})
 }

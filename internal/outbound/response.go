@@ -3,6 +3,7 @@ package outbound
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -17,26 +18,30 @@ const keepHeader = 4 << 10
 
 // readResponse reads the answer to its end, or as far as anybody needs it, and
 // returns what is kept of it: keep bytes of the body, none if that is negative.
-func readResponse(res *http.Response, keep int, secrets []string) (hook.Response, error) {
-	kept := hook.Response{Header: headerText(res.Header, secrets)}
+// whole says whether it was read to the end.
+func readResponse(res *http.Response, keep int, secrets []string) (kept hook.Response, whole bool, err error) {
+	kept.Header = headerText(res.Header, secrets)
 	if res.Body == http.NoBody {
-		return kept, nil
+		return kept, true, nil
 	}
 	defer res.Body.Close()
-	if keep < 0 {
-		_, err := io.Copy(io.Discard, io.LimitReader(res.Body, readBody))
-		return kept, err
-	}
 	var b bytes.Buffer
-	n, err := io.Copy(&b, io.LimitReader(res.Body, readBody))
-	body, more := b.Bytes(), n == readBody
+	n, err := io.Copy(&b, io.LimitReader(res.Body, readBody+1))
+	whole = n <= readBody
+	body, more := b.Bytes(), !whole
+	if errors.Is(err, errAnswerTooLong) {
+		err, more = nil, true // enough was read
+	}
+	if keep < 0 {
+		return kept, whole, err
+	}
 	if res.Header.Get("Content-Encoding") == "gzip" {
 		body, more = unzip(body, keep)
 	}
 	body = []byte(mask(string(body), secrets))
 	kept.Truncated = more || len(body) > keep
 	kept.Body = slices.Clip(body[:min(len(body), keep)])
-	return kept, err
+	return kept, whole, err
 }
 
 // unzip returns at most limit bytes of what is packed, so that a small answer

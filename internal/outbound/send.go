@@ -1,16 +1,14 @@
 package outbound
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
-	"io"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
-	"sync/atomic"
+	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/switchhook/switchhook/internal/hook"
@@ -18,16 +16,18 @@ import (
 )
 
 // Endpoint is where a subscription's events go, with all that stays the same from
-// one to the next. Make one with [Client.Endpoint] and a new one when the
+// one to the next. Make one with [Client.Endpoint], and a new one when the
 // subscription or its app changes.
 type Endpoint struct {
 	url     *url.URL
+	host    string // scheme, host and port: what connections are kept by
+	address string // host and port to dial
 	signer  *webhook.Signer
 	auth    hook.Auth
-	token   string      // the key of its token in the cache
-	header  http.Header // shared values, copied into each request
-	secrets []string    // to be masked in what comes back
-	problem *problem    // why nothing can be sent
+	token   string   // the key of its token in the cache
+	head    []byte   // the request up to the headers that change
+	secrets []string // to be masked in what comes back
+	problem *problem // why nothing can be sent
 }
 
 // problem is an outcome that is known before an attempt begins.
@@ -41,7 +41,7 @@ type problem struct {
 func (c *Client) Endpoint(s *hook.Subscription, a *hook.App) *Endpoint {
 	e := &Endpoint{auth: s.Auth, token: tokenKey(s.ID, &s.Auth)}
 	var err error
-	if e.url, err = url.Parse(s.URL); err != nil {
+	if e.url, err = url.Parse(s.URL); err != nil || e.url.Host == "" {
 		e.problem = &problem{hook.AsyncError, "the endpoint's URL cannot be read"}
 		return e
 	}
@@ -53,23 +53,41 @@ func (c *Client) Endpoint(s *hook.Subscription, a *hook.App) *Endpoint {
 		e.problem = &problem{hook.CannotGetCustomHeader, "the authentication settings cannot be decrypted; set them again"}
 		return e
 	}
-	e.header = http.Header{
-		"Content-Type":         {webhook.ContentType},
-		"User-Agent":           {c.UserAgent},
-		"Accept-Encoding":      {"gzip"},
-		webhook.HeaderClientID: {a.ClientID},
+	port := cmp.Or(e.url.Port(), map[string]string{"https": "443", "http": "80"}[e.url.Scheme])
+	e.address = strings.ToLower(e.url.Hostname()) + ":" + port
+	if strings.Contains(e.url.Hostname(), ":") {
+		e.address = "[" + e.url.Hostname() + "]:" + port
 	}
+	e.host = e.url.Scheme + "://" + e.address
 	e.secrets = []string{a.SecretToken.Reveal()}
+	headers := [][2]string{
+		{"Host", e.url.Host},
+		{"User-Agent", c.UserAgent},
+		{"Content-Type", webhook.ContentType},
+		{"Accept-Encoding", "gzip"},
+		{webhook.HeaderClientID, a.ClientID},
+	}
 	switch s.Auth.Mode {
 	case hook.AuthBasic:
-		r := http.Request{Header: e.header}
+		r := http.Request{Header: http.Header{}}
 		r.SetBasicAuth(s.Auth.Username, s.Auth.Password.Reveal())
-		e.secrets = append(e.secrets, s.Auth.Password.Reveal(), e.header.Get("Authorization")[len("Basic "):])
+		value := r.Header.Get("Authorization")
+		headers = append(headers, [2]string{"Authorization", value})
+		e.secrets = append(e.secrets, s.Auth.Password.Reveal(), value[len("Basic "):])
 	case hook.AuthHeader:
-		e.header.Set(s.Auth.Header, s.Auth.Value.Reveal())
+		headers = append(headers, [2]string{s.Auth.Header, s.Auth.Value.Reveal()})
 		e.secrets = append(e.secrets, s.Auth.Value.Reveal())
 	case hook.AuthOAuth:
 		e.secrets = append(e.secrets, s.Auth.ClientSecret.Reveal())
+	}
+	e.head = append(e.head, "POST "+e.url.RequestURI()+" HTTP/1.1\r\n"...)
+	for _, h := range headers {
+		// What is configured was checked. This is so that a mistake there cannot become
+		// a request of somebody else's making.
+		if strings.ContainsFunc(h[0]+h[1], func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+			e.problem = &problem{hook.AsyncError, "header " + strconv.Quote(h[0]) + " would have a control character in it"}
+		}
+		e.head = append(e.head, h[0]+": "+h[1]+"\r\n"...)
 	}
 	return e
 }
@@ -95,42 +113,31 @@ type Result struct {
 	Detail string
 }
 
-// newHeader returns the headers of an attempt signed at t.
-func (c *Client) newHeader(e *Endpoint, m Message, t time.Time) http.Header {
+// appendRequest appends the attempt's request, signed at t, but for its body.
+func (c *Client) appendRequest(b []byte, e *Endpoint, m Message, token string, t time.Time) []byte {
 	timestamp, signature := e.signer.Sign(t, m.Body)
-	values := [...]string{timestamp, signature, m.Delivery.String(), c.TrackingID(m.Delivery, m.Span), traceParent(m)}
-	h := make(http.Header, len(e.header)+len(values)+2)
-	for k, v := range e.header {
-		h[k] = v
+	b = append(b, e.head...)
+	if token != "" {
+		b = append(append(append(b, "Authorization: Bearer "...), token...), "\r\n"...)
 	}
-	for i, name := range [...]string{webhook.HeaderTimestamp, webhook.HeaderSignature, webhook.HeaderRequestID, webhook.HeaderTrackingID, "Traceparent"} {
-		h[name] = values[i : i+1 : i+1]
-	}
-	h[replayable] = nil
-	return h
+	b = append(append(append(b, webhook.HeaderTimestamp+": "...), timestamp...), "\r\n"...)
+	b = append(append(append(b, webhook.HeaderSignature+": "...), signature...), "\r\n"...)
+	b = append(m.Delivery.Append(append(b, webhook.HeaderRequestID+": "...)), "\r\n"...)
+	b = append(c.appendTrackingID(append(b, webhook.HeaderTrackingID+": "...), m.Delivery, m.Span), "\r\n"...)
+	b = m.Delivery.AppendTraceID(append(b, "Traceparent: 00-"...))
+	b = append(appendSpan(append(b, '-'), m.Span), "-01\r\n"...)
+	b = strconv.AppendInt(append(b, "Content-Length: "...), int64(len(m.Body)), 10)
+	return append(b, "\r\n\r\n"...)
 }
-
-// replayable lets net/http send a request again on a fresh connection when the
-// kept one it chose turns out to have been closed by the server before it answered
-// a byte: the ordinary end of an idle connection, which must not cost the endpoint
-// five minutes. Deliveries may be repeated by contract. A header without a value
-// is not sent.
-const replayable = "X-Idempotency-Key"
 
 // TrackingID returns the x-zm-trackingid of an attempt.
 func (c *Client) TrackingID(d hook.DeliveryID, span uint64) string {
-	b := append(make([]byte, 0, 64), "v=2.0;clid="...)
-	b = append(b, c.Region...)
-	b = append(b, ";rid=WEB_"...)
-	b = append(b, d.TraceID()[:16]...)
-	return string(appendSpan(b, span))
+	return string(c.appendTrackingID(make([]byte, 0, 64), d, span))
 }
 
-func traceParent(m Message) string {
-	b := append(make([]byte, 0, 55), "00-"...)
-	b = append(b, m.Delivery.TraceID()...)
-	b = append(b, '-')
-	return string(append(appendSpan(b, m.Span), "-01"...))
+func (c *Client) appendTrackingID(b []byte, d hook.DeliveryID, span uint64) []byte {
+	b = append(append(append(b, "v=2.0;clid="...), c.Region...), ";rid=WEB_"...)
+	return appendSpan(appendSpan(b, uint64(d.Event)), span)
 }
 
 func appendSpan(b []byte, span uint64) []byte {
@@ -144,131 +151,158 @@ func appendSpan(b []byte, span uint64) []byte {
 // Send makes one attempt. It returns when the attempt has ended, or when ctx is
 // done, with the outcome Delegate.
 func (c *Client) Send(ctx context.Context, e *Endpoint, m Message) Result {
-	a := &attempt{client: c, endpoint: e, started: time.Now()}
+	if e.problem != nil {
+		return Result{Outcome: e.problem.outcome, Detail: e.problem.detail, Started: time.Now()}
+	}
+	a := attempt{client: c, endpoint: e, phases: phases{started: time.Now()}}
 	r := a.run(ctx, m)
 	if r.Outcome == http.StatusUnauthorized && e.auth.Mode == hook.AuthOAuth {
 		// The token may have been revoked early. One fresh one is worth a try.
 		c.tokens.drop(e.token, a.token)
-		again := &attempt{client: c, endpoint: e, started: a.started}
-		r = again.run(ctx, m)
+		r = a.run(ctx, m)
 	}
-	r.Started = a.started
+	r.Started, r.Timing = a.started, a.timing()
 	return r
 }
 
-// attempt is one request under way. Its trace hooks are called from goroutines of
-// net/http's, which may outlive it.
-type attempt struct {
-	client   *Client
-	endpoint *Endpoint
-	started  time.Time
-	token    string
-
-	cancel context.CancelCauseFunc
-	timer  *time.Timer
-	phase  atomic.Int32
-
-	dns, connected, tls, firstByte atomic.Int64 // nanoseconds since started
+// phases says how far an attempt got, and when, as time since it started. Zero
+// means that it did not get there.
+type phases struct {
+	started                        time.Time
+	dns, connected, tls, firstByte time.Duration
 }
 
-// The phases of an attempt.
-const (
-	phaseConnect int32 = iota // no request is under way yet
-	phaseResolve              // a name is being resolved
-	phaseSent                 // the request is or was being sent
-)
+func (p *phases) timing() hook.Timing {
+	return hook.Timing{DNS: p.dns, Connected: p.connected, TLS: p.tls, FirstByte: p.firstByte, Done: time.Since(p.started)}
+}
 
+// attempt is one request under way.
+type attempt struct {
+	phases
+	client   *Client
+	endpoint *Endpoint
+	token    string
+}
+
+// run gets a token and a connection, within their limit, and makes the exchange.
+func (a *attempt) run(ctx context.Context, m Message) Result {
+	e, c := a.endpoint, a.client
+	kept := c.pool.take(e.host)
+	if kept != nil && e.auth.Mode != hook.AuthOAuth {
+		// The usual way: no more than the exchange, and no context of its own.
+		if r, stale := a.exchange(ctx, kept, m); !stale {
+			return r
+		}
+		kept = nil
+	}
+	limit, cancel := context.WithTimeoutCause(ctx, c.ConnectTimeout, errTimeout)
+	defer cancel()
+	if e.auth.Mode == hook.AuthOAuth {
+		var err error
+		if a.token, err = c.accessToken(limit, e); err != nil {
+			if kept != nil {
+				c.pool.keep(kept)
+			}
+			if ctx.Err() != nil {
+				return cutOff()
+			}
+			return Result{Outcome: hook.CannotGetAccessToken, Detail: err.Error()}
+		}
+		if kept != nil {
+			if r, stale := a.exchange(ctx, kept, m); !stale {
+				return r
+			}
+		}
+	}
+	fresh, err := c.connect(limit, e, &a.phases)
+	if err != nil {
+		return a.notConnected(ctx, limit, err)
+	}
+	r, _ := a.exchange(ctx, fresh, m)
+	return r
+}
+
+// errTimeout ends the context of an attempt that takes too long to begin.
 var errTimeout = errors.New("timed out")
 
-func (a *attempt) run(ctx context.Context, m Message) Result {
-	if p := a.endpoint.problem; p != nil {
-		return Result{Outcome: p.outcome, Detail: p.detail}
-	}
-	ctx, a.cancel = context.WithCancelCause(ctx)
-	defer a.cancel(nil)
-	a.timer = time.AfterFunc(a.client.ConnectTimeout, func() { a.cancel(errTimeout) })
-	defer a.timer.Stop()
+// longBody is from where on a body is not copied to be sent with the headers.
+const longBody = 16 << 10
 
-	if a.endpoint.auth.Mode == hook.AuthOAuth {
-		token, err := a.client.token(ctx, a.endpoint)
-		if err != nil {
-			if ctx.Err() != nil && context.Cause(ctx) != errTimeout {
-				return a.fail(ctx, err)
-			}
-			return Result{Outcome: hook.CannotGetAccessToken, Timing: a.timing(), Detail: err.Error()}
+// exchange sends the request and reads the answer, within the limit for that. It
+// is stale if the connection was a kept one and turned out to be closed before it
+// brought a byte of answer: the ordinary end of an idle connection. Then the
+// request is to be sent again on a new one; deliveries may be repeated by
+// contract, and an idle connection's end must not cost the endpoint five minutes.
+func (a *attempt) exchange(ctx context.Context, cn *conn, m Message) (r Result, stale bool) {
+	c := a.client
+	_ = cn.SetDeadline(time.Now().Add(c.AnswerTimeout)) // fails on a closed connection, and so does Write
+	stop := context.AfterFunc(ctx, func() { _ = cn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+
+	cn.out = c.appendRequest(cn.out[:0], a.endpoint, m, a.token, time.Now())
+	var err error
+	if len(m.Body) < longBody {
+		cn.out = append(cn.out, m.Body...)
+		_, err = cn.Write(cn.out)
+	} else if _, err = cn.Write(cn.out); err == nil {
+		_, err = cn.Write(m.Body)
+	}
+	// Also when writing failed there may be an answer: of an endpoint that did not
+	// care to read all of it.
+	cn.left = readHeader
+	if _, readErr := cn.in.Peek(1); readErr != nil {
+		_ = cn.Close()
+		if err == nil || errors.Is(readErr, os.ErrDeadlineExceeded) {
+			err = readErr
 		}
-		a.token = token
+		if cn.kept && !errors.Is(err, os.ErrDeadlineExceeded) {
+			c.pool.drop(cn.host) // the others are most likely closed as well
+			return Result{}, true
+		}
+		return a.notAnswered(ctx, err), false
 	}
-	header := a.client.newHeader(a.endpoint, m, time.Now())
-	if a.token != "" {
-		header["Authorization"] = []string{"Bearer " + a.token}
+	a.firstByte = max(1, time.Since(a.started))
+	r, reusable, err := a.read(cn, m)
+	if err != nil || !reusable || !stop() {
+		_ = cn.Close()
+	} else {
+		c.pool.keep(cn)
 	}
-	req := (&http.Request{
-		Method:        http.MethodPost,
-		URL:           a.endpoint.url,
-		Header:        header,
-		Body:          io.NopCloser(bytes.NewReader(m.Body)),
-		GetBody:       func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(m.Body)), nil },
-		ContentLength: int64(len(m.Body)),
-		Host:          a.endpoint.url.Host,
-	}).WithContext(httptrace.WithClientTrace(ctx, a.trace()))
-	res, err := a.client.transport.RoundTrip(req)
 	if err != nil {
-		return a.fail(ctx, err)
+		failed := a.notAnswered(ctx, err)
+		failed.Response = r.Response
+		return failed, false
 	}
-	response, err := readResponse(res, cmp.Or(m.KeepBody, a.client.KeepBody), a.secrets())
-	if err != nil {
-		r := a.fail(ctx, err)
-		r.Response = response
-		return r
+	return r, false
+}
+
+// post is what a request has to be known of to read its answer.
+var post = &http.Request{Method: http.MethodPost}
+
+// read reads the answer, and says whether the connection can be used again.
+func (a *attempt) read(cn *conn, m Message) (r Result, reusable bool, err error) {
+	var res *http.Response
+	for {
+		if res, err = http.ReadResponse(cn.in, post); err != nil {
+			return Result{}, false, err
+		}
+		// Of what comes before the answer (RFC 9110, 15.2) only a switch of protocols is
+		// an end of its own, and nobody asked for one.
+		if res.StatusCode >= 200 || res.StatusCode == http.StatusSwitchingProtocols {
+			break
+		}
 	}
-	return Result{Outcome: hook.Outcome(res.StatusCode), Timing: a.timing(), Response: response}
+	cn.left = readBody + 4<<10 // and the end of a chunked one
+	var whole bool
+	r.Response, whole, err = readResponse(res, cmp.Or(m.KeepBody, a.client.KeepBody), a.secrets())
+	r.Outcome = hook.Outcome(res.StatusCode)
+	return r, whole && !res.Close && res.StatusCode >= 200 && cn.in.Buffered() == 0, err
 }
 
 func (a *attempt) secrets() []string {
 	if a.token == "" {
 		return a.endpoint.secrets
 	}
-	return append(a.endpoint.secrets[:len(a.endpoint.secrets):len(a.endpoint.secrets)], a.token)
-}
-
-func (a *attempt) trace() *httptrace.ClientTrace {
-	return &httptrace.ClientTrace{
-		DNSStart: func(httptrace.DNSStartInfo) { a.phase.CompareAndSwap(phaseConnect, phaseResolve) },
-		DNSDone: func(httptrace.DNSDoneInfo) {
-			a.reached(&a.dns)
-			a.phase.CompareAndSwap(phaseResolve, phaseConnect)
-		},
-		ConnectDone: func(_, _ string, err error) {
-			if err == nil {
-				a.reached(&a.connected)
-			}
-		},
-		TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
-			if err == nil {
-				a.reached(&a.tls)
-			}
-		},
-		GotConn: func(httptrace.GotConnInfo) {
-			// From here the endpoint's time runs. A second connection, after a kept one
-			// turned out to be closed, gets no more of it.
-			if a.phase.Swap(phaseSent) != phaseSent && a.timer.Stop() {
-				a.timer.Reset(a.client.AnswerTimeout)
-			}
-		},
-		GotFirstResponseByte: func() { a.reached(&a.firstByte) },
-	}
-}
-
-// reached notes that a phase is over; not as zero, which means that it is not.
-func (a *attempt) reached(phase *atomic.Int64) { phase.Store(int64(max(1, time.Since(a.started)))) }
-
-func (a *attempt) timing() hook.Timing {
-	return hook.Timing{
-		DNS:       time.Duration(a.dns.Load()),
-		Connected: time.Duration(a.connected.Load()),
-		TLS:       time.Duration(a.tls.Load()),
-		FirstByte: time.Duration(a.firstByte.Load()),
-		Done:      time.Since(a.started),
-	}
+	s := a.endpoint.secrets
+	return append(s[:len(s):len(s)], a.token)
 }

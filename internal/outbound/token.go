@@ -52,8 +52,8 @@ func tokenKey(subscription string, a *hook.Auth) string {
 	return strings.Join([]string{subscription, a.TokenURL, a.ClientID, a.ClientSecret.Reveal(), a.Scope, a.State, strconv.FormatBool(a.InBody)}, "\x00")
 }
 
-// token returns a token that is valid for a while.
-func (c *Client) token(ctx context.Context, e *Endpoint) (string, error) {
+// accessToken returns a token that is valid for a while.
+func (c *Client) accessToken(ctx context.Context, e *Endpoint) (string, error) {
 	key := e.token
 	if v, ok := c.tokens.cache.Load(key); ok && time.Until(v.(token).expires) > 0 {
 		return v.(token).text, nil
@@ -109,12 +109,12 @@ func (c *Client) fetchToken(ctx context.Context, a *hook.Auth) (token, error) {
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", c.UserAgent)
-	res, err := c.transport.RoundTrip(req)
+	res, err := c.tokenTransport.RoundTrip(req)
 	if err != nil {
 		if ctx.Err() != nil {
 			return token{}, c.tokenTimeout()
 		}
-		_, detail := classify(err, false)
+		_, detail := classify(err)
 		return token{}, fmt.Errorf("the token URL could not be called: %s", detail)
 	}
 	defer res.Body.Close()

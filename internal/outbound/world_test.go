@@ -231,3 +231,14 @@ func send(t *testing.T, c *Client, url string, auth ...hook.Auth) Result {
 	}
 	return c.Send(t.Context(), c.Endpoint(s, &hook.App{ClientID: "client-id", SecretToken: testSecret}), testMessage)
 }
+
+// age makes all kept connections older.
+func (p *pool) age(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, list := range p.hosts {
+		for _, c := range list {
+			c.since = c.since.Add(-d)
+		}
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/gofrs/flock"
 	"zombiezen.com/go/sqlite"
@@ -35,6 +36,13 @@ const (
 	// batchRows bounds a transaction, so that nobody waits long for its commit.
 	batchRows = 4096
 
+	// Under load the writer lingers before a commit, to have more in it: each commit
+	// writes whole pages and waits for the disk, however little is in it. Below the
+	// rate, in rows a second, nothing waits.
+	lingerRate = 10_000
+	lingerRows = 1000
+	maxLinger  = 3 * time.Millisecond
+
 	// checkpointBytes is how much is written before the write-ahead log is copied
 	// into the database file, roughly. More costs disk space and start-up time
 	// after a crash, less costs writing the same pages again and again.
@@ -56,6 +64,7 @@ type sqliteDB struct {
 	wake    chan struct{}
 	stopped chan struct{}
 
+	load       load
 	checkpoint checkpoint
 	attemptIDs *hook.IDs
 	scratch    []byte // the writer's
@@ -287,8 +296,9 @@ func (s *sqliteDB) run() {
 	defer close(s.stopped)
 	for range s.wake {
 		for {
+			s.linger()
 			s.mu.Lock()
-			batch := s.cut()
+			batch, rows := s.cut()
 			closing := s.closing && len(s.queue) == 0
 			s.mu.Unlock()
 			if len(batch) == 0 {
@@ -298,15 +308,43 @@ func (s *sqliteDB) run() {
 				break
 			}
 			s.commit(batch)
+			s.load.add(rows, time.Now())
 			clear(batch)
 			s.checkpoint.step(s.conn, s.log)
 		}
 	}
 }
 
+// load is how fast rows come in, lately.
+type load struct {
+	rate float64 // rows a second
+	last time.Time
+}
+
+// add takes note of a commit.
+func (l *load) add(rows int, now time.Time) {
+	if since := now.Sub(l.last).Seconds(); since > 0 {
+		l.rate += (float64(rows)/since - l.rate) / 8
+		l.last = now
+	}
+}
+
+// linger waits for more to commit, if more is sure to come.
+func (s *sqliteDB) linger() {
+	if s.load.rate < lingerRate {
+		return
+	}
+	s.mu.Lock()
+	missing := lingerRows - len(s.queue)
+	s.mu.Unlock()
+	if missing > 0 {
+		time.Sleep(min(maxLinger, time.Duration(float64(missing)/s.load.rate*float64(time.Second))))
+	}
+}
+
 // cut takes the units of the next transaction off the queue.
-func (s *sqliteDB) cut() []unit {
-	rows, n := 0, 0
+func (s *sqliteDB) cut() (batch []unit, rows int) {
+	n := 0
 	for n < len(s.queue) && rows < batchRows {
 		u := &s.queue[n]
 		rows += u.rows()
@@ -315,11 +353,11 @@ func (s *sqliteDB) cut() []unit {
 			break
 		}
 	}
-	batch := s.queue[:n:n]
+	batch = s.queue[:n:n]
 	if s.queue = s.queue[n:]; len(s.queue) == 0 {
 		s.queue = nil
 	}
-	return batch
+	return batch, rows
 }
 
 // commit writes the units in one transaction. If that fails through the fault of
