@@ -40,6 +40,7 @@ type Config struct {
 
 type api struct {
 	Config
+	keys keyCache
 }
 
 // operator is where the operator API begins. Publishing has the path that the
@@ -126,7 +127,7 @@ func (a *api) authorize(req *http.Request, scope hook.KeyScope) (*hook.OperatorK
 	if !ok || secret == "" {
 		return nil, &hook.Error{Kind: hook.Unauthenticated, Detail: "send an operator key as Authorization: Bearer KEY; make one with: switchhook keys create"}
 	}
-	k, err := a.Store.FindKey(req.Context(), hook.Secret(secret))
+	k, err := a.keys.find(req.Context(), a.Store, hook.Secret(secret))
 	switch {
 	case err != nil:
 		return nil, err

@@ -97,6 +97,9 @@ type Finished struct {
 	// Keep leaves it in the node's hand. Otherwise, if more attempts follow, it goes
 	// back to where any node may take it.
 	Keep bool
+	// Lazy says that nobody waits for it to be recorded, so it may wait for others to
+	// be recorded with.
+	Lazy bool
 	// Done is called when the attempt is durable, or with the reason why it is not.
 	// It is called by the goroutine that commits, so it must not wait for anything.
 	Done func(error)
@@ -133,6 +136,9 @@ const (
 	// claimRows is how much is claimed at a time, so that nobody has to wait long
 	// for the store.
 	claimRows = 256
+
+	// idleClaimRows is the same for an endpoint that nothing is sent to.
+	idleClaimRows = 32
 
 	// cancelRows is the same for calling deliveries off.
 	cancelRows = 200
@@ -201,7 +207,7 @@ func New(s Store, d *hook.Directory, cl Client, c Config) *Sender {
 		Config: c, store: s, client: cl, directory: d,
 		queues: map[hook.SubscriptionKey]*queue{}, lanes: map[string]*lane{},
 		alarm: make(chan struct{}, 1), loading: make(chan struct{}, 1),
-		fallbacks: rate.NewLimiter(fallbackRate, fallbackRate/10),
+		fallbacks: rate.NewLimiter(fallbackRate, fallbackBurst),
 	}
 	sender.work, sender.settled = sync.NewCond(&sender.mu), sync.NewCond(&sender.mu)
 	return sender

@@ -184,10 +184,11 @@ const (
 	breakerMaxPause = 5 * time.Minute
 
 	// fallbackRate is how many deliveries a second are put off, in all, because of
-	// open breakers: putting off a large backlog must not keep the store from
-	// serving others.
-	fallbackRate  = 1000
-	fallbackPause = 20 * time.Millisecond
+	// open breakers, and fallbackBurst how many at once: putting off a large backlog
+	// must not keep the store from serving others.
+	fallbackRate  = 200
+	fallbackBurst = 10
+	fallbackPause = fallbackBurst * time.Second / fallbackRate
 )
 
 // silent reports whether the outcome means that the endpoint did not answer. An

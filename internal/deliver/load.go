@@ -67,7 +67,11 @@ func (s *Sender) wants() (wants []want, queues []*queue) {
 		s.loads = s.loads[1:]
 		s.refresh(q)
 		n, bytes := s.share()
-		w := want{Want: Want{q.key, min(claimRows-rows, max(1, n-q.held)), max(1, bytes-q.bytes)}, seen: q.seen}
+		limit := min(claimRows-rows, max(1, n-q.held))
+		if !q.lane.breaker.until.IsZero() {
+			limit = min(limit, idleClaimRows)
+		}
+		w := want{Want: Want{q.key, limit, max(1, bytes-q.bytes)}, seen: q.seen}
 		if q.sweep || q.subscription == nil {
 			q.sweep = false
 			w.sweep, w.generation, w.reason = true, math.MaxInt64, "the subscription was deleted"

@@ -173,7 +173,7 @@ func (s *Sender) do(j *job, v verdict) (r outbound.Result) {
 func (s *Sender) finish(j *job, v verdict, r outbound.Result) {
 	now := time.Now()
 	f := &j.finished
-	f.Was, f.Node = j.Delivery, s.node.ID
+	f.Was, f.Node, f.Lazy = j.Delivery, s.node.ID, v.do != send
 	f.Now = j.After(r.Outcome, now, s.Schedule)
 	if v.do == cancel {
 		f.Now = j.Delivery

@@ -71,8 +71,8 @@ func (in *Intake) decode(item Item, now time.Time) (*decoded, error) {
 	if d.key != "" {
 		d.digest = digest(doc)
 	}
-	doc = d.root(doc, now, &f)
-	in.route(d, doc, r, &f)
+	doc, payload := d.root(doc, now, &f)
+	in.route(d, payload, r, &f)
 	if len(doc) > MaxEvent {
 		return nil, tooLarge(len(doc))
 	}
@@ -90,6 +90,9 @@ func tooLarge(n int) error {
 // cutRouting takes $routing out of the document, in place.
 func cutRouting(doc []byte, f *hook.Faults) ([]byte, routing) {
 	var r routing
+	if !bytes.Contains(doc, []byte(routingKey)) {
+		return doc, r
+	}
 	value, ok := canon.Get(doc, routingKey)
 	if !ok {
 		return doc, r
@@ -119,8 +122,8 @@ func cutRouting(doc []byte, f *hook.Faults) ([]byte, routing) {
 }
 
 // root reads the members that every event has, and adds event_ts if it is missing.
-func (d *decoded) root(doc []byte, now time.Time, f *hook.Faults) []byte {
-	var payload bool
+// It returns the document and the payload in it.
+func (d *decoded) root(doc []byte, now time.Time, f *hook.Faults) (whole, payload []byte) {
 	var ts []byte
 	for key, value := range canon.Members(doc) {
 		switch string(key) {
@@ -136,7 +139,7 @@ func (d *decoded) root(doc []byte, now time.Time, f *hook.Faults) []byte {
 		case "event_ts":
 			ts = value
 		case "payload":
-			payload = true
+			payload = value
 			if value[0] != '{' {
 				f.Add("/payload", "must be an object")
 			}
@@ -145,7 +148,7 @@ func (d *decoded) root(doc []byte, now time.Time, f *hook.Faults) []byte {
 	if d.event.Type == "" && len(*f) == 0 {
 		f.Add("/event", "is missing: it is the name of the event type")
 	}
-	if !payload {
+	if payload == nil {
 		f.Add("/payload", "is missing")
 	}
 	if ts == nil {
@@ -156,7 +159,7 @@ func (d *decoded) root(doc []byte, now time.Time, f *hook.Faults) []byte {
 			doc = doc[:len(doc)-1]
 		}
 		doc = append(doc, `"event_ts":`...)
-		return append(strconv.AppendInt(doc, now.UnixMilli(), 10), '}')
+		return append(strconv.AppendInt(doc, now.UnixMilli(), 10), '}'), payload
 	}
 	ms, err := strconv.ParseInt(string(ts), 10, 64)
 	switch {
@@ -166,15 +169,15 @@ func (d *decoded) root(doc []byte, now time.Time, f *hook.Faults) []byte {
 		f.Add("/event_ts", "is %d, which looks like seconds; milliseconds since 1970 are expected", ms)
 	}
 	d.event.TS = time.UnixMilli(ms)
-	return doc
+	return doc, payload
 }
 
 // route works out whose event it is.
-func (in *Intake) route(d *decoded, doc []byte, r routing, f *hook.Faults) {
+func (in *Intake) route(d *decoded, payload []byte, r routing, f *hook.Faults) {
 	e := d.event
 	e.Account, e.Users, e.Groups = r.Account, r.Users, r.Groups
 	if e.Account == "" {
-		if value, ok := canon.Get(doc, "payload", "account_id"); ok {
+		if value, ok := canon.Get(payload, "account_id"); ok {
 			e.Account, _ = canon.Text(value)
 		}
 	}
@@ -195,7 +198,7 @@ func (in *Intake) route(d *decoded, doc []byte, r routing, f *hook.Faults) {
 	if typ.Routing != hook.ByCarrier {
 		return
 	}
-	value, _ := canon.Get(doc, "payload", "object", "carrier_code")
+	value, _ := canon.Get(payload, "object", "carrier_code")
 	code, err := strconv.ParseInt(string(value), 10, 32)
 	if err != nil {
 		f.Add("/payload/object/carrier_code", "must be an integer from %d to %d: the event goes to the apps that are bound to it", math.MinInt32, math.MaxInt32)

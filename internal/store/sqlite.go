@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -43,10 +44,19 @@ const (
 	lingerRows = 1000
 	maxLinger  = 3 * time.Millisecond
 
+	// lazyWait is how long what nobody waits for may wait for a commit to go with.
+	lazyWait = 20 * time.Millisecond
+
+	pageSize = 8192
+
 	// checkpointBytes is how much is written before the write-ahead log is copied
 	// into the database file, roughly. More costs disk space and start-up time
 	// after a crash, less costs writing the same pages again and again.
-	checkpointBytes = 16 << 20
+	checkpointBytes = 8 << 20
+
+	// commitBytes is what each commit writes at least: a page of each table and index
+	// it touches.
+	commitBytes = 4 * pageSize
 )
 
 // sqliteDB writes through one goroutine, which commits together whatever has
@@ -64,6 +74,7 @@ type sqliteDB struct {
 	wake    chan struct{}
 	stopped chan struct{}
 
+	lazy       atomic.Bool // a wake-up for what is queued lazily is set
 	load       load
 	checkpoint checkpoint
 	attemptIDs *hook.IDs
@@ -114,6 +125,10 @@ func openSQLite(ctx context.Context, file string, dir *hook.Directory, o Options
 		if err := sqlitex.ExecuteTransient(s.conn, `DELETE FROM nodes`, nil); err != nil {
 			return nil, err
 		}
+		if err := reserve(s.conn); err != nil {
+			return nil, err
+		}
+		s.checkpoint.copy(s.conn, s.log)
 	}
 	s.pool, err = sqlitex.NewPool(file, sqlitex.PoolOptions{
 		Flags:       sqlite.OpenReadOnly,
@@ -154,6 +169,17 @@ func checkDir(dir string) error {
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
+// reserve makes the write-ahead log as long as it will become, and starts it again
+// from its beginning: a commit that has to make a file longer waits longer for the
+// disk.
+func reserve(c *sqlite.Conn) error {
+	return sqlitex.ExecuteScript(c, fmt.Sprintf(`
+		CREATE TABLE reserve (room BLOB);
+		INSERT INTO reserve VALUES (zeroblob(%d));
+		DROP TABLE reserve;
+		PRAGMA shrink_memory;`, checkpointBytes), nil)
+}
+
 // lockFile makes sure that one process at a time delivers from a file. SQLite's
 // own locks are taken and given back with each transaction and cannot tell.
 func lockFile(file string) (*flock.Flock, error) {
@@ -178,7 +204,7 @@ func openConn(file string, flags sqlite.OpenFlags) (*sqlite.Conn, error) {
 	}
 	// FULL makes a commit wait until the disk has it. The checkpoint has a
 	// connection of its own; see checkpoint.
-	err = pragmas(c, "page_size=8192", "journal_mode=wal", "synchronous=full", "foreign_keys=1",
+	err = pragmas(c, fmt.Sprintf("page_size=%d", pageSize), "journal_mode=wal", "synchronous=full", "foreign_keys=1",
 		"wal_autocheckpoint=0", "journal_size_limit=67108864", "cache_size=-24576", "temp_store=memory")
 	if err != nil {
 		return nil, errors.Join(explain(err), c.Close())
@@ -270,10 +296,22 @@ func (s *sqliteDB) submit(u unit) {
 		s.queue = append(s.queue, u)
 	}
 	s.mu.Unlock()
-	if closing {
+	switch {
+	case closing:
 		u.end(errClosed)
-		return
+	case u.finish != nil && u.finish.Lazy:
+		if s.lazy.CompareAndSwap(false, true) {
+			time.AfterFunc(lazyWait, func() {
+				s.lazy.Store(false)
+				s.wakeWriter()
+			})
+		}
+	default:
+		s.wakeWriter()
 	}
+}
+
+func (s *sqliteDB) wakeWriter() {
 	select {
 	case s.wake <- struct{}{}:
 	default: // it will look anyway
@@ -400,6 +438,7 @@ func (s *sqliteDB) transact(batch []unit) error {
 	err := s.apply(batch)
 	if err == nil {
 		err = run(s.conn, "COMMIT")
+		s.checkpoint.add(commitBytes)
 	}
 	if err != nil && !s.conn.AutocommitEnabled() {
 		return errors.Join(err, run(s.conn, "ROLLBACK"))
@@ -468,10 +507,7 @@ func (s *sqliteDB) close() error {
 	s.mu.Lock()
 	s.closing = true
 	s.mu.Unlock()
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	s.wakeWriter()
 	<-s.stopped
 	return s.release()
 }
