@@ -49,6 +49,9 @@ const (
 
 	pageSize = 8192
 
+	// writerCache is the writer's page cache, in KiB. A larger one is slower.
+	writerCache = "cache_size=-24576"
+
 	// checkpointBytes is how much is written before the write-ahead log is copied
 	// into the database file, roughly. More costs disk space and start-up time
 	// after a crash, less costs writing the same pages again and again.
@@ -174,10 +177,11 @@ func checkDir(dir string) error {
 // disk.
 func reserve(c *sqlite.Conn) error {
 	return sqlitex.ExecuteScript(c, fmt.Sprintf(`
+		PRAGMA cache_size = 10; -- none of this is worth remembering
 		CREATE TABLE reserve (room BLOB);
 		INSERT INTO reserve VALUES (zeroblob(%d));
 		DROP TABLE reserve;
-		PRAGMA shrink_memory;`, checkpointBytes), nil)
+		PRAGMA %s;`, checkpointBytes, writerCache), nil)
 }
 
 // lockFile makes sure that one process at a time delivers from a file. SQLite's
@@ -205,7 +209,7 @@ func openConn(file string, flags sqlite.OpenFlags) (*sqlite.Conn, error) {
 	// FULL makes a commit wait until the disk has it. The checkpoint has a
 	// connection of its own; see checkpoint.
 	err = pragmas(c, fmt.Sprintf("page_size=%d", pageSize), "journal_mode=wal", "synchronous=full", "foreign_keys=1",
-		"wal_autocheckpoint=0", "journal_size_limit=67108864", "cache_size=-24576", "temp_store=memory")
+		"wal_autocheckpoint=0", "journal_size_limit=67108864", writerCache, "temp_store=memory")
 	if err != nil {
 		return nil, errors.Join(explain(err), c.Close())
 	}
