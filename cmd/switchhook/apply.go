@@ -32,7 +32,7 @@ file again changes nothing.
 A subscription is created or changed only if its endpoint answers a challenge; a
 new one whose endpoint does not is kept as pending, and applying the file again
 challenges it again.`,
-		Args: cobra.NoArgs,
+		Args: usageArgs(cobra.NoArgs),
 	}
 	c := addClient(cmd)
 	o := addOutput(cmd)

@@ -178,13 +178,18 @@ func (d *demo) platform(ctx context.Context, dir string) (*platform, string, fun
 
 // observe tells what became of each attempt.
 func (d *demo) observe(a hook.Attempt, e *hook.Event) {
+	to := d.carrierOf(e.Carrier).name
+	outcome := a.Outcome.String()
+	if a.Detail != "" {
+		outcome += " (" + a.Detail + ")"
+	}
 	switch {
 	case a.State == hook.Delivered:
-		d.say("platform", "attempt %d answered %s; delivered %v after the change", a.Retry+1, a.Outcome, latency(a, e))
+		d.say("platform", "attempt %d to %s: %s; delivered %v after the change", a.Retry+1, to, outcome, latency(a, e))
 	case a.State == hook.Waiting:
-		d.say("platform", "attempt %d ended with %s %s; next one in %v", a.Retry+1, a.Outcome, a.Detail, a.Next.Sub(a.Started).Round(time.Second))
+		d.say("platform", "attempt %d to %s: %s; the next one follows in %v", a.Retry+1, to, outcome, a.Next.Sub(a.Started).Round(time.Second))
 	default:
-		d.say("platform", "attempt %d ended with %s %s; %s", a.Retry+1, a.Outcome, a.Detail, a.State)
+		d.say("platform", "attempt %d to %s: %s; %s", a.Retry+1, to, outcome, a.State)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -197,6 +202,10 @@ func (d *demo) observe(a hook.Attempt, e *hook.Event) {
 	case d.changed <- struct{}{}:
 	default:
 	}
+}
+
+func (d *demo) carrierOf(code int32) *carrier {
+	return d.carriers[slices.IndexFunc(d.carriers, func(c *carrier) bool { return c.code == code })]
 }
 
 func latency(a hook.Attempt, e *hook.Event) time.Duration {
@@ -269,10 +278,10 @@ func (d *demo) apply(ctx context.Context, p *platform) error {
 		account := strings.ToLower(strings.ReplaceAll(c.name, " ", "-"))
 		m.Accounts = append(m.Accounts, manage.Account{ID: account, Name: c.name})
 		m.Apps = append(m.Apps, manage.App{
-			Name: "number sync", Account: account, SecretToken: c.secret, CarrierCodes: []int32{c.code},
+			Name: c.name + " number sync", Account: account, SecretToken: c.secret, CarrierCodes: []int32{c.code},
 			Scopes: []string{"number_management_numbers:read:admin"},
 			Subscriptions: []manage.Subscription{{
-				Name: "numbers", URL: c.url,
+				Name: "number changes", URL: c.url,
 				Events: []string{
 					"number_management.peering_number_cnam_updated",
 					"number_management.peering_number_emergency_address_updated",
@@ -286,7 +295,7 @@ func (d *demo) apply(ctx context.Context, p *platform) error {
 	}
 	for _, s := range plan.Steps {
 		if s.Kind == "subscription" {
-			d.say("platform", "%s subscription %s: %s", s.Action, s.Name, s.Reason)
+			d.say("platform", "subscription %s: %s", s.Name, s.Reason)
 		}
 	}
 	if n := plan.Failures(); n > 0 {

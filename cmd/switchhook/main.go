@@ -76,21 +76,14 @@ func message(err error) string {
 }
 
 func newRoot() *cobra.Command {
-	root := &cobra.Command{
-		Use:           "switchhook",
-		Short:         "A webhook platform with both ends of the wire",
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return &usageError{fmt.Errorf("%w; see: %s --help", err, cmd.CommandPath())}
-	})
-	root.AddCommand(
+	root := group("switchhook", "A webhook platform with both ends of the wire",
 		newServe(), newDemo(), newApply(), newAccounts(), newApps(), newSubscriptions(), newEvents(), newDeliveries(),
 		newKeys(), newCatalog(), newBench(), newBenchSink(), newVersion(),
 	)
+	root.SilenceUsage, root.SilenceErrors = true, true
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &usageError{fmt.Errorf("%w; see: %s --help", err, cmd.CommandPath())}
+	})
 	return root
 }
 
@@ -112,7 +105,7 @@ func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), "switchhook", version())
 			return err

@@ -117,7 +117,7 @@ func loadCatalog(ctx context.Context, db *store.DB, log *slog.Logger) (*catalog.
 // expire deletes what is older than the retention, a little at a time, until ctx is
 // done.
 func (p *platform) expire(ctx context.Context) {
-	every := min(time.Hour, p.retention/24)
+	every := min(time.Hour, max(time.Minute, p.retention/24))
 	for t := time.NewTicker(every); ; {
 		for done := false; !done; {
 			var err error

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -49,7 +50,7 @@ func newServe() *cobra.Command {
 Every flag can also be set in the environment (--log-level as
 SWITCHHOOK_LOG_LEVEL) and in a YAML file (log-level: info), in this order of
 precedence: flag, environment, file, default.`,
-		Args: cobra.NoArgs,
+		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	fl := cmd.Flags()
@@ -142,13 +143,38 @@ func (f *serveFlags) settings(log *slog.Logger) (settings, error) {
 	}
 	s.outbound = outbound.Config{
 		Policy: policy, CAs: cas, UserAgent: f.userAgent, Region: f.region,
-		ConnectTimeout: f.connectTimeout, AnswerTimeout: f.answerTimeout, KeepBody: f.keepBody, MaxConnections: f.maxConnections,
+		ConnectTimeout: f.connectTimeout, AnswerTimeout: f.answerTimeout, KeepBody: cmp.Or(f.keepBody, -1), MaxConnections: f.maxConnections,
 	}
 	s.deliver = deliver.Config{
 		Schedule: f.retrySteps, InFlight: f.inFlight, MaxInFlight: f.maxInFlight, StopTimeout: f.stopTimeout,
 	}
 	s.retention = f.retention
-	return s, nil
+	return s, f.check()
+}
+
+// check refuses values that would make the platform idle or break it.
+func (f *serveFlags) check() error {
+	for name, d := range map[string]time.Duration{
+		"connect-timeout": f.connectTimeout, "answer-timeout": f.answerTimeout, "stop-timeout": f.stopTimeout, "retention": f.retention,
+	} {
+		if d <= 0 {
+			return &usageError{fmt.Errorf("--%s %v must be more than 0", name, d)}
+		}
+	}
+	for name, n := range map[string]int{"in-flight": f.inFlight, "max-in-flight": f.maxInFlight, "max-connections": f.maxConnections} {
+		if n < 1 {
+			return &usageError{fmt.Errorf("--%s %d must be at least 1", name, n)}
+		}
+	}
+	for _, d := range f.retrySteps {
+		if d <= 0 {
+			return &usageError{fmt.Errorf("--retry-steps %v: every pause must be more than 0", f.retrySteps)}
+		}
+	}
+	if f.keepBody < 0 || f.keepBody > outbound.MaxKeepBody {
+		return &usageError{fmt.Errorf("--keep-response %d must be 0 to %d", f.keepBody, outbound.MaxKeepBody)}
+	}
+	return nil
 }
 
 // key finds the master key: in the environment, in the file that is named, or

@@ -141,6 +141,10 @@ func (a *api) authorize(req *http.Request, scope hook.KeyScope) (*hook.OperatorK
 
 // fault is the body of an answer that says what is wrong.
 type fault struct {
+	// Index or Line says which item of a batch is meant: its place in the array, from
+	// 0, or its line of the stream, from 1.
+	Index   *int        `json:"index,omitempty"`
+	Line    int         `json:"line,omitempty"`
 	Code    int         `json:"code"`
 	Message string      `json:"message"`
 	Errors  hook.Faults `json:"errors,omitempty"`
@@ -169,7 +173,7 @@ func faultOf(err error) (status int, f fault) {
 	}
 	c := contract[e.Kind]
 	if len(e.Faults) > 0 {
-		return c.status, fault{c.code, c.message, e.Faults}
+		return c.status, fault{Code: c.code, Message: c.message, Errors: e.Faults}
 	}
 	return c.status, fault{Code: c.code, Message: c.message + " " + e.Error()}
 }

@@ -51,7 +51,7 @@ func (a *api) publish(w http.ResponseWriter, r *http.Request) error {
 		return badBody(err)
 	}
 	if first == '[' {
-		return a.publishArray(w, body, key)
+		return a.publishArray(w, r, body, key)
 	}
 	raw, err := io.ReadAll(io.LimitReader(body, intake.MaxEvent+1))
 	if err != nil {
@@ -100,7 +100,7 @@ func itemKey(key string, i int) string {
 
 // publishArray accepts the items of an array, each for itself. An array that is
 // cut off or malformed is refused as a whole.
-func (a *api) publishArray(w http.ResponseWriter, body io.Reader, key string) error {
+func (a *api) publishArray(w http.ResponseWriter, req *http.Request, body io.Reader, key string) error {
 	dec := json.NewDecoder(body)
 	if _, err := dec.Token(); err != nil {
 		return badBody(err)
@@ -109,12 +109,12 @@ func (a *api) publishArray(w http.ResponseWriter, body io.Reader, key string) er
 	for dec.More() {
 		var raw json.RawMessage
 		if err := dec.Decode(&raw); err != nil {
-			return badItem(err, len(items))
+			return badArray(err, len(items))
 		}
 		items = append(items, intake.Item{Raw: raw, Key: itemKey(key, len(items))})
 	}
 	if _, err := dec.Token(); err != nil {
-		return badItem(err, len(items))
+		return badArray(err, len(items))
 	}
 	if len(items) == 0 {
 		return hook.Faults{{Message: "the array is empty: there is nothing to publish"}}.Err("")
@@ -124,19 +124,25 @@ func (a *api) publishArray(w http.ResponseWriter, body io.Reader, key string) er
 		Failed   int   `json:"failed"`
 		Items    []any `json:"items"`
 	}{}
-	status := http.StatusBadRequest
-	for receipts := range a.acceptAll(items) {
-		for _, r := range receipts {
+	status := http.StatusBadRequest // unless one is accepted
+	for len(items) > 0 {
+		n := min(len(items), chunkItems)
+		receipts := a.Intake.Accept(items[:n], time.Now())
+		items = items[n:]
+		for i := range receipts {
+			r := &receipts[i]
 			if r.Err == nil {
 				result.Accepted++
-				result.Items = append(result.Items, answer(&r))
+				result.Items = append(result.Items, answer(r))
 				continue
 			}
 			result.Failed++
-			s, f := faultOf(r.Err)
+			s, f := a.itemFault(req, r.Err)
 			if s >= 500 {
 				status = s
 			}
+			index := len(result.Items)
+			f.Index = &index
 			result.Items = append(result.Items, f)
 		}
 	}
@@ -150,24 +156,19 @@ func (a *api) publishArray(w http.ResponseWriter, body io.Reader, key string) er
 	return nil
 }
 
-func badItem(err error, i int) error {
+func badArray(err error, i int) error {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return badBody(err)
 	}
 	return hook.Faults{{Field: "/" + strconv.Itoa(i), Message: "the array is malformed, so nothing of it was accepted: " + err.Error()}}.Err("")
 }
 
-// acceptAll accepts the items in chunks.
-func (a *api) acceptAll(items []intake.Item) func(func([]intake.Receipt) bool) {
-	return func(yield func([]intake.Receipt) bool) {
-		for len(items) > 0 {
-			n := min(len(items), chunkItems)
-			if !yield(a.Intake.Accept(items[:n], time.Now())) {
-				return
-			}
-			items = items[n:]
-		}
+// itemFault returns what an item of a batch is answered that was not accepted.
+func (a *api) itemFault(req *http.Request, err error) (status int, f fault) {
+	if status, f = faultOf(err); status == http.StatusInternalServerError {
+		a.Log.ErrorContext(req.Context(), "api", "route", req.Pattern, "err", err)
 	}
+	return status, f
 }
 
 // publishStream accepts one event to a line, for as long as lines come, and
@@ -191,7 +192,7 @@ func (a *api) publishStream(w http.ResponseWriter, r *http.Request, key string) 
 				w.Header().Set("Content-Type", "application/x-ndjson")
 				w.WriteHeader(http.StatusAccepted)
 			}
-			if _, err := w.Write(s.answers(receipts)); err != nil {
+			if _, err := w.Write(a.lines(r, s, receipts)); err != nil {
 				return nil // nobody is there to be told any more
 			}
 			_ = ctl.Flush()
@@ -224,7 +225,8 @@ func allUnavailable(receipts []intake.Receipt) error {
 type stream struct {
 	in               *bufio.Reader
 	key              string
-	line             int
+	line             int   // how many have been read
+	lines            []int // where the items of the last chunk stood
 	accepted, failed int
 	out              bytes.Buffer
 }
@@ -233,12 +235,17 @@ type stream struct {
 // the end it returns the last ones and io.EOF.
 func (s *stream) chunk() (items []intake.Item, err error) {
 	size := 0
+	s.lines = s.lines[:0]
 	for len(items) < chunkItems && size < chunkBytes {
 		if len(items) > 0 && s.in.Buffered() == 0 {
 			return items, nil // whoever sends slowly gets an answer early
 		}
 		line, err := s.readLine()
+		if err != nil && !errors.Is(err, io.EOF) {
+			return items, err // a line whose end did not arrive may be half of one
+		}
 		if line = bytes.TrimSpace(line); len(line) > 0 {
+			s.lines = append(s.lines, s.line)
 			items = append(items, intake.Item{Raw: line, Key: itemKey(s.key, s.line-1)})
 			size += len(line)
 		}
@@ -267,15 +274,16 @@ func (s *stream) readLine() (line []byte, err error) {
 	}
 }
 
-// answers returns a line for each receipt.
-func (s *stream) answers(receipts []intake.Receipt) []byte {
+// lines returns a line for each receipt.
+func (a *api) lines(req *http.Request, s *stream, receipts []intake.Receipt) []byte {
 	s.out.Reset()
 	enc := json.NewEncoder(&s.out)
 	for i := range receipts {
 		r := &receipts[i]
 		if r.Err != nil {
 			s.failed++
-			_, f := faultOf(r.Err)
+			_, f := a.itemFault(req, r.Err)
+			f.Line = s.lines[i]
 			_ = enc.Encode(f) // a buffer takes everything
 			continue
 		}

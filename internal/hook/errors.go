@@ -34,9 +34,18 @@ const (
 	TooLarge
 	// Unavailable: the store cannot take it now; try again later.
 	Unavailable
-	// Refused: the endpoint did not answer its challenge.
-	Refused
+
+	kindsEnd
 )
+
+// Kinds returns all kinds of errors.
+func Kinds() []Kind {
+	var all []Kind
+	for k := Invalid; k < kindsEnd; k++ {
+		all = append(all, k)
+	}
+	return all
+}
 
 // Error returns subject, detail and faults as one line.
 func (e *Error) Error() string {

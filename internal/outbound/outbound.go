@@ -63,11 +63,14 @@ type Client struct {
 	tokens         tokens
 }
 
+// MaxKeepBody is the most that Config.KeepBody can be: what is read of an answer.
+const MaxKeepBody = 64 << 10
+
 const (
 	// readHeader and readBody are how much of an answer is read before the connection
 	// is given up: enough for any answer that is not an attack.
 	readHeader = 64 << 10
-	readBody   = 64 << 10
+	readBody   = MaxKeepBody
 
 	// slotTimeout is how long an attempt waits for a free connection slot.
 	slotTimeout = time.Second
