@@ -81,7 +81,8 @@ type sqliteDB struct {
 	load       load
 	checkpoint checkpoint
 	attemptIDs *hook.IDs
-	scratch    []byte // the writer's
+	scratch    []byte  // the writer's
+	trouble    trouble // the writer's
 }
 
 // unit is what is committed whole or not at all.
@@ -413,8 +414,8 @@ func (s *sqliteDB) commit(batch []unit) {
 		}
 		return
 	}
+	s.report(err, len(batch))
 	if err != nil && outOfOrder(err) {
-		s.log.Error("the store cannot write", "err", err, "waiting", len(batch))
 		err = unavailable(err)
 	}
 	for i := range batch {
@@ -423,6 +424,33 @@ func (s *sqliteDB) commit(batch []unit) {
 			u.after()
 		}
 		u.end(err)
+	}
+}
+
+// trouble is a time in which nothing can be written.
+type trouble struct {
+	since, said time.Time
+	refused     int
+}
+
+// sayAgain is how often trouble is logged: the log may be on the same full disk.
+const sayAgain = 10 * time.Second
+
+// report logs when writing begins to fail, that it goes on failing, and its end.
+func (s *sqliteDB) report(err error, units int) {
+	t := &s.trouble
+	switch now := time.Now(); {
+	case err != nil && outOfOrder(err):
+		if t.since.IsZero() {
+			t.since = now
+		}
+		if t.refused += units; now.Sub(t.said) >= sayAgain {
+			t.said = now
+			s.log.Error("the store cannot write; it tries again with every request", "err", err, "since", t.since, "refused", t.refused)
+		}
+	case err == nil && !t.since.IsZero():
+		s.log.Warn("the store can write again", "after", now.Sub(t.since).Round(time.Millisecond), "refused", t.refused)
+		*t = trouble{}
 	}
 }
 
