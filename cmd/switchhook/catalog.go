@@ -143,7 +143,7 @@ func newCatalogCheck() *cobra.Command {
 		if err != nil {
 			return fmt.Errorf("%s: %w", args[0], err)
 		}
-		v := api.Import{Product: doc.Product, Types: []string{}, Notes: doc.Notes, Samples: doc.CheckSamples()}
+		v := api.Import{Product: doc.Product, Types: []string{}, Notes: append([]catalog.Note{}, doc.Notes...), Samples: append([]catalog.SampleFault{}, doc.CheckSamples()...)}
 		for _, t := range doc.Types {
 			v.Types = append(v.Types, t.Name)
 		}

@@ -115,6 +115,9 @@ func apiError(status int, body []byte) error {
 		return fmt.Errorf("the platform answered with status %d: %s", status, printable(string(body[:min(len(body), 200)])))
 	}
 	e := &hook.Error{Detail: printable(f.Message)}
+	if len(f.Errors) > 0 {
+		e.Detail = strings.TrimSuffix(e.Detail, ".") // they follow
+	}
 	for _, x := range f.Errors {
 		e.Faults.Add(printable(x.Field), "%s", printable(x.Message))
 	}

@@ -130,7 +130,7 @@ func TestKill(t *testing.T) {
 		rounds = 3
 	}
 	in := install(t)
-	prompt, failing := openInbox(t, "prompt"), openInbox(t, "failing")
+	prompt, failing := openInbox(t, "prompt", "secret-of-prompt"), openInbox(t, "failing", "secret-of-failing")
 	// Every request that comes for the first time fails now and then, so that
 	// retries are outstanding when the program dies.
 	failing.before = func(times int) int {

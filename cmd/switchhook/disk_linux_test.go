@@ -69,7 +69,7 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func testDiskFull(t *testing.T, p *running, full, room func()) {
-	inbox, other := openInbox(t, "inbox"), openInbox(t, "other")
+	inbox, other := openInbox(t, "inbox", "secret-of-inbox"), openInbox(t, "other", "secret-of-other")
 	p.subscribe(inbox, other)
 	pub := &producers{t: t, acked: map[string]time.Time{}}
 	pad := strings.Repeat("x", 20_000) // fills the disk soon

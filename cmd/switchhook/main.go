@@ -65,10 +65,7 @@ func message(err error) string {
 	if !ok || len(e.Faults) < 2 {
 		return err.Error()
 	}
-	text := e.Subject
-	if e.Detail != "" {
-		text += ": " + e.Detail
-	}
+	text := (&hook.Error{Subject: e.Subject, Detail: e.Detail}).Error()
 	for _, f := range e.Faults {
 		text += "\n  " + f.Field + " " + f.Message
 	}

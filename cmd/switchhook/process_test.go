@@ -212,9 +212,9 @@ type letter struct {
 	taken time.Time
 }
 
-func openInbox(t testing.TB, name string) *inbox {
+func openInbox(t testing.TB, name, secret string) *inbox {
 	t.Helper()
-	b := &inbox{name: name, secret: "secret-of-" + name, got: map[string]*letter{}}
+	b := &inbox{name: name, secret: secret, got: map[string]*letter{}}
 	r, err := webhook.New(webhook.Config{Secrets: []string{b.secret}, Error: func(_ *http.Request, err error) {
 		b.fault("%v", err)
 	}})

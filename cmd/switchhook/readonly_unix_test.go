@@ -53,7 +53,7 @@ func TestReadOnlyDirectory(t *testing.T) {
 	t.Cleanup(func() { _ = os.Chmod(dir, 0o700) })
 
 	p := in.start(serve(in.database()))
-	b := openInbox(t, "inbox")
+	b := openInbox(t, "inbox", "secret-of-inbox")
 	p.subscribe(b)
 	must(t, os.Chmod(dir, 0o500))
 	pub := &producers{t: t, acked: map[string]time.Time{}}

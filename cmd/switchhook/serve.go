@@ -119,7 +119,10 @@ func (f *serveFlags) run(cmd *cobra.Command) error {
 
 func (f *serveFlags) settings(log *slog.Logger) (settings, error) {
 	s := settings{database: f.database, log: log}
-	var err error
+	err := f.check()
+	if err != nil {
+		return s, err
+	}
 	if s.key, err = f.key(log); err != nil {
 		return s, err
 	}
@@ -149,7 +152,7 @@ func (f *serveFlags) settings(log *slog.Logger) (settings, error) {
 		Schedule: f.retrySteps, InFlight: f.inFlight, MaxInFlight: f.maxInFlight, StopTimeout: f.stopTimeout,
 	}
 	s.retention = f.retention
-	return s, f.check()
+	return s, nil
 }
 
 // check refuses values that would make the platform idle or break it.
@@ -181,7 +184,11 @@ func (f *serveFlags) check() error {
 // beside the database.
 func (f *serveFlags) key(log *slog.Logger) (*seal.Key, error) {
 	if text := os.Getenv(envName("master-key")); text != "" {
-		return seal.Parse(text)
+		k, err := seal.Parse(text)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", envName("master-key"), err)
+		}
+		return k, err
 	}
 	path := f.masterKeyFile
 	if path == "" {

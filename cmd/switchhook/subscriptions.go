@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/switchhook/switchhook/internal/api"
+	"github.com/switchhook/switchhook/internal/hook"
 )
 
 func newSubscriptions() *cobra.Command {
@@ -64,7 +65,15 @@ func showSubscription(cmd *cobra.Command, c *client, o *output, args []string) e
 		if s.Reason != "" {
 			state += ": " + s.Reason
 		}
-		modes := []string{"signature only", "Basic, user name " + s.CustomHeader.Username, "OAuth, token URL " + s.CustomHeader.TokenURL, "header " + s.CustomHeader.Key}
+		auth := "signature only"
+		switch s.CustomHeader.Type {
+		case hook.AuthBasic:
+			auth = "Basic, user name " + s.CustomHeader.Username
+		case hook.AuthOAuth:
+			auth = "OAuth, token URL " + s.CustomHeader.TokenURL
+		case hook.AuthHeader:
+			auth = "header " + s.CustomHeader.Key
+		}
 		var limits []string
 		if s.InFlight > 0 {
 			limits = append(limits, fmt.Sprintf("%d in flight", s.InFlight))
@@ -75,7 +84,7 @@ func showSubscription(cmd *cobra.Command, c *client, o *output, args []string) e
 		return o.fields(
 			"subscription", s.ID, "name", s.Name, "app", s.App, "state", state, "url", s.URL, "events", strings.Join(s.Events, " "),
 			"scope", string(s.Scope), "account", s.Account, "users", strings.Join(s.Users, " "), "user groups", strings.Join(s.Groups, " "),
-			"source", string(s.Source), "authentication", modes[s.CustomHeader.Type], "limits", strings.Join(limits, ", "), "created", clock(s.Created))
+			"source", string(s.Source), "authentication", auth, "limits", strings.Join(limits, ", "), "created", clock(s.Created))
 	})
 }
 
