@@ -459,9 +459,9 @@ func (l latencies) String() string {
 	return fmt.Sprintf("p50 %v\tp99 %v\tmax %v", l.at(0.5), l.at(0.99), l.at(1))
 }
 
-// publishAt publishes single events for a carrier at a steady rate and returns how
-// long each took from publishing to arrival.
-func (b *bench) publishAt(url string, perSecond, n, carrier int) (latencies, error) {
+// publishAt publishes single events for the healthy endpoint's carrier at a steady
+// rate and returns how long each took from publishing to arrival.
+func (b *bench) publishAt(url string, perSecond, n int) (latencies, error) {
 	const connections = 8
 	first := b.take(n)
 	sent := make([]time.Time, n)
@@ -476,7 +476,7 @@ func (b *bench) publishAt(url string, perSecond, n, carrier int) (latencies, err
 		defer p.conn.Close()
 		wg.Go(func() {
 			for i := c; i < n; i += connections {
-				body := event(nil, first+i, carrier)
+				body := event(nil, first+i, 1)
 				time.Sleep(time.Until(start.Add(time.Duration(i) * time.Second / time.Duration(perSecond))))
 				var err error
 				if sent[i], _, err = p.publish(body); err != nil {
@@ -527,7 +527,7 @@ func (b *bench) floor(perSecond, n int) (latencies, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if _, err := f.Write(make([]byte, 1<<20)); err != nil {
 		return nil, err
 	}
@@ -573,7 +573,7 @@ func (b *bench) latency(ctx context.Context) error {
 		return err
 	}
 	defer p.stop()
-	if _, err := b.publishAt(publish, 200, 200, 1); err != nil { // connections, caches
+	if _, err := b.publishAt(publish, 200, 200); err != nil { // connections, caches
 		return err
 	}
 	t := tabwriter.NewWriter(b.out, 0, 0, 2, ' ', 0)
@@ -582,7 +582,7 @@ func (b *bench) latency(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		took, err := b.publishAt(publish, rate, rate*b.seconds, 1)
+		took, err := b.publishAt(publish, rate, rate*b.seconds)
 		if err != nil {
 			return err
 		}
@@ -607,10 +607,10 @@ func (b *bench) isolation(ctx context.Context) error {
 	}
 	defer p.stop()
 	const rate = 200
-	if _, err := b.publishAt(publish, rate, rate, 1); err != nil {
+	if _, err := b.publishAt(publish, rate, rate); err != nil {
 		return err
 	}
-	alone, err := b.publishAt(publish, rate, rate*b.seconds, 1)
+	alone, err := b.publishAt(publish, rate, rate*b.seconds)
 	if err != nil {
 		return err
 	}
@@ -621,7 +621,7 @@ func (b *bench) isolation(ctx context.Context) error {
 			return err
 		}
 	}
-	beside, err := b.publishAt(publish, rate, rate*b.seconds, 1)
+	beside, err := b.publishAt(publish, rate, rate*b.seconds)
 	if err != nil {
 		return err
 	}

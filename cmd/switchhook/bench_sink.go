@@ -27,7 +27,7 @@ func newBenchSink() *cobra.Command {
 				return err
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), l.Addr())
-			s := &http.Server{Handler: newSink()}
+			s := &http.Server{Handler: newSink(), ReadHeaderTimeout: 10 * time.Second}
 			go func() {
 				<-cmd.Context().Done()
 				_ = s.Close()

@@ -183,10 +183,10 @@ func (d *demo) observe(a hook.Attempt, e *hook.Event) {
 	if a.Detail != "" {
 		outcome += " (" + a.Detail + ")"
 	}
-	switch {
-	case a.State == hook.Delivered:
+	switch a.State {
+	case hook.Delivered:
 		d.say("platform", "attempt %d to %s: %s; delivered %v after the change", a.Retry+1, to, outcome, latency(a, e))
-	case a.State == hook.Waiting:
+	case hook.Waiting:
 		d.say("platform", "attempt %d to %s: %s; the next one follows in %v", a.Retry+1, to, outcome, a.Next.Sub(a.Started).Round(time.Second))
 	default:
 		d.say("platform", "attempt %d to %s: %s; %s", a.Retry+1, to, outcome, a.State)

@@ -50,7 +50,7 @@ func publishEvents(cmd *cobra.Command, c *client, o *output, args []string) erro
 		if err != nil {
 			return err
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		in = f
 	}
 	body := bufio.NewReaderSize(in, sniffed)

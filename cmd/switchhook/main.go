@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -65,11 +66,11 @@ func message(err error) string {
 	if !ok || len(e.Faults) < 2 {
 		return err.Error()
 	}
-	text := (&hook.Error{Subject: e.Subject, Detail: e.Detail}).Error()
+	lines := []string{(&hook.Error{Subject: e.Subject, Detail: e.Detail}).Error()}
 	for _, f := range e.Faults {
-		text += "\n  " + f.Field + " " + f.Message
+		lines = append(lines, "  "+f.Field+" "+f.Message)
 	}
-	return text
+	return strings.Join(lines, "\n")
 }
 
 func newRoot() *cobra.Command {

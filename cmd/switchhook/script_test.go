@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -152,7 +151,7 @@ func TestHelp(t *testing.T) {
 			t.Errorf("%s --help: exit code %d %s", cmd.Name(), code, stderr.String())
 		}
 		if !cmd.Hidden && (cmd.Short == "" || !strings.Contains(stdout.String(), "Usage:")) {
-			t.Errorf("%s has no help: %s", cmd.Name(), fmt.Sprint(stdout.String()))
+			t.Errorf("%s has no help: %s", cmd.Name(), stdout.String())
 		}
 	}
 }

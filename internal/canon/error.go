@@ -72,7 +72,7 @@ func (p *printer) pointer() string {
 	var b strings.Builder
 	for _, token := range slices.Backward(p.path) {
 		b.WriteByte('/')
-		pointerEscapes.WriteString(&b, token)
+		_, _ = pointerEscapes.WriteString(&b, token) // a builder takes everything
 	}
 	return b.String()
 }

@@ -202,7 +202,8 @@ var shortEscapes = map[rune]string{
 
 func (m maker) spellText(b *bytes.Buffer, s text) {
 	b.WriteByte('"')
-	for size := 0; len(s) > 0; s = s[size:] {
+	var size int
+	for ; len(s) > 0; s = s[size:] {
 		r, must := rune(s[0]), false
 		size = 1
 		if utf16.IsSurrogate(r) {

@@ -55,7 +55,7 @@ func (p *parser) bundle(schema any, base string) (any, *bundler, error) {
 	for len(b.todo) > 0 {
 		at := b.todo[0]
 		b.todo = b.todo[1:]
-		v, _ := lookup(p.root, at)
+		v := lookup(p.root, at)
 		def, err := b.copy(v, at)
 		if err != nil {
 			return nil, b, err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/big"
 	"slices"
@@ -77,8 +78,11 @@ func (c checker) validate(body []byte) (faults []Fault) {
 			faults = []Fault{{"", fmt.Sprintf("cannot be checked: %v", r)}}
 		}
 	}()
-	if err := c.full.Validate(v); err != nil {
-		return limit(collect(err.(*jsonschema.ValidationError)))
+	err = c.full.Validate(v)
+	if e, ok := errors.AsType[*jsonschema.ValidationError](err); ok {
+		return limit(collect(e))
+	} else if err != nil {
+		return []Fault{{"", "cannot be checked: " + err.Error()}}
 	}
 	return nil
 }

@@ -118,7 +118,7 @@ func (p *parser) deref(v any) *object {
 		if err != nil {
 			return nil
 		}
-		v, _ = lookup(p.root, at)
+		v = lookup(p.root, at)
 	}
 	return nil
 }
@@ -136,7 +136,7 @@ func (p *parser) follow(v any, at string) (*object, string) {
 			return nil, at
 		}
 		at = target
-		v, _ = lookup(p.root, at)
+		v = lookup(p.root, at)
 	}
 	p.note(Warning, at, "is a ring of references")
 	return nil, at

@@ -86,7 +86,7 @@ func (p *parser) repairAll(v any, at string) any {
 	for len(p.referred) > 0 {
 		target := p.referred[0]
 		p.referred = p.referred[1:]
-		to, _ := lookup(p.root, target)
+		to := lookup(p.root, target)
 		p.repair(to, target, at)
 	}
 	return v

@@ -111,7 +111,7 @@ func join(pointer string, tokens ...string) string {
 	b.WriteString(pointer)
 	for _, t := range tokens {
 		b.WriteByte('/')
-		escaper.WriteString(&b, t)
+		_, _ = escaper.WriteString(&b, t) // a builder takes everything
 	}
 	return b.String()
 }
@@ -130,26 +130,26 @@ func tokens(pointer string) []string {
 	return list
 }
 
-// lookup returns the value that a JSON pointer names.
-func lookup(v any, pointer string) (any, bool) {
+// lookup returns the value that a JSON pointer names, or nil.
+func lookup(v any, pointer string) any {
 	for _, t := range tokens(pointer) {
 		switch parent := v.(type) {
 		case *object:
 			if !parent.has(t) {
-				return nil, false
+				return nil
 			}
 			v = parent.get(t)
 		case []any:
 			i, err := strconv.Atoi(t)
 			if err != nil || i < 0 || i >= len(parent) {
-				return nil, false
+				return nil
 			}
 			v = parent[i]
 		default:
-			return nil, false
+			return nil
 		}
 	}
-	return v, true
+	return v
 }
 
 // place says where in the document a pointer points: the position of each of

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // Net is a network. The zero value is one without hosts.
@@ -31,7 +32,7 @@ func (n *Net) Handle(t testing.TB, host string, h http.Handler) {
 	}
 	n.hosts[host] = l
 	n.mu.Unlock()
-	s := &http.Server{Handler: h}
+	s := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -304,5 +305,5 @@ func (a *attempt) secrets() []string {
 		return a.endpoint.secrets
 	}
 	s := a.endpoint.secrets
-	return append(s[:len(s):len(s)], a.token)
+	return append(slices.Clip(s), a.token)
 }

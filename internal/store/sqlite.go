@@ -103,7 +103,7 @@ func openSQLite(ctx context.Context, file string, dir *hook.Directory, o Options
 	s := &sqliteDB{directory: dir, log: o.Log, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
 	defer func() {
 		if err != nil {
-			s.release()
+			_ = s.release() // there is a first error already
 		}
 	}()
 	if err := checkDir(filepath.Dir(file)); err != nil {
