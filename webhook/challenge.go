@@ -23,18 +23,18 @@ func (v *Verified) Challenge() (answer []byte, ok bool, err error) {
 	if !bytes.Contains(v.body, []byte(EventURLValidation)) && !bytes.Contains(v.body, []byte(`\u`)) {
 		return nil, false, nil
 	}
-	var c struct {
-		Event   string `json:"event"`
-		Payload struct {
-			PlainToken string `json:"plainToken"`
-		} `json:"payload"`
+	var root, payload object
+	var event, token string
+	_ = json.Unmarshal(v.body, &root) // if it is no event at all, Event will say so
+	if _ = root.get("event", &event); event != EventURLValidation {
+		return nil, false, nil
 	}
-	if err := json.Unmarshal(v.body, &c); c.Event != EventURLValidation {
-		return nil, false, nil // if it is no event at all, Event will say so
-	} else if err != nil || !plainToken.MatchString(c.Payload.PlainToken) {
+	_ = root.get("payload", &payload)
+	_ = payload.get("plainToken", &token) // what is no text leaves it empty
+	if !plainToken.MatchString(token) {
 		return nil, true, fmt.Errorf("%w: plainToken is not 8 to 128 characters of A-Z a-z 0-9 - _", ErrChallenge)
 	}
-	answer, err = json.Marshal(ChallengeAnswer{c.Payload.PlainToken, v.signer.EncryptToken(c.Payload.PlainToken)})
+	answer, err = json.Marshal(ChallengeAnswer{token, v.signer.EncryptToken(token)})
 	return answer, true, err
 }
 

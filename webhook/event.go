@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -11,7 +12,8 @@ import (
 type Event struct {
 	// Name is the event type, as in number_management.peering_number_cnam_updated.
 	Name string
-	// Time is when it occurred, to the millisecond; zero if the body does not say.
+	// Time is when it occurred, to the millisecond; zero if the body does not say so
+	// in an integer.
 	Time time.Time
 	// Payload is the payload as received.
 	Payload json.RawMessage
@@ -31,23 +33,40 @@ type Event struct {
 // Event decodes the body. An error matches [ErrBody]; it says nothing about the
 // signature, which is right.
 func (v *Verified) Event() (*Event, error) {
-	var b struct {
-		Event   string          `json:"event"`
-		TS      json.Number     `json:"event_ts"`
-		Payload json.RawMessage `json:"payload"`
-	}
 	if trimmed := bytes.TrimLeft(v.body, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
 		return nil, fmt.Errorf("%w: it is not a JSON object", ErrBody)
 	}
-	if err := json.Unmarshal(v.body, &b); err != nil {
+	var root object
+	if err := json.Unmarshal(v.body, &root); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBody, err)
 	}
-	if b.Event == "" {
+	e := &Event{Payload: root["payload"], Body: v.body, Verified: v}
+	if err := root.get("event", &e.Name); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBody, err)
+	}
+	if e.Name == "" {
 		return nil, fmt.Errorf("%w: it has no event", ErrBody)
 	}
-	e := &Event{Name: b.Event, Payload: b.Payload, Body: v.body, Verified: v}
-	if ms, err := b.TS.Int64(); err == nil {
+	// An odd time is no reason to lose an event.
+	if ms, err := strconv.ParseInt(string(bytes.Trim(root["event_ts"], `"`)), 10, 64); err == nil {
 		e.Time = time.UnixMilli(ms)
 	}
 	return e, nil
+}
+
+// object is a JSON object by the exact names of its members. A struct would be
+// filled from "Event" as well as from "event", and whichever comes last would win:
+// then this receiver sees another event than the sender and all other receivers.
+type object map[string]json.RawMessage
+
+// get decodes a member, if it is there.
+func (o object) get(name string, into any) error {
+	raw, ok := o[name]
+	if !ok {
+		return nil
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
 }

@@ -13,7 +13,13 @@ import (
 
 // Permanent wraps an error to say that sending the event again would not help. The
 // handler then answers 400, after which the platform makes no further attempt.
-func Permanent(err error) error { return &permanent{err} }
+// Permanent(nil) is nil.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &permanent{err}
+}
 
 type permanent struct{ error }
 
@@ -55,6 +61,9 @@ func (r *Receiver) serve(w http.ResponseWriter, req *http.Request, f func(contex
 	if media, _, err := mime.ParseMediaType(req.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		return http.StatusUnsupportedMediaType, nil, errors.New("webhook: content-type is not application/json")
 	}
+	// The platform's time runs while the body arrives, so ours begins before.
+	ctx, cancel := context.WithTimeout(req.Context(), SendTimeout-answerMargin)
+	defer cancel()
 	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, r.maxBody))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return http.StatusRequestEntityTooLarge, nil, fmt.Errorf("webhook: body of more than %d bytes", r.maxBody)
@@ -75,9 +84,6 @@ func (r *Receiver) serve(w http.ResponseWriter, req *http.Request, f func(contex
 		return http.StatusBadRequest, nil, err
 	}
 	e.RequestID, e.TrackingID = req.Header.Get(HeaderRequestID), req.Header.Get(HeaderTrackingID)
-
-	ctx, cancel := context.WithTimeout(req.Context(), SendTimeout-answerMargin)
-	defer cancel()
 	err = call(ctx, e, f)
 	if _, ok := errors.AsType[*permanent](err); ok {
 		return http.StatusBadRequest, nil, err

@@ -69,7 +69,7 @@ func (s *Signer) signature(dst []byte, timestamp string, body []byte) []byte {
 //
 // Beware: it is the same function under the same key as the signature. Whoever
 // gets it computed for a plainToken of the form v0:<timestamp>:<body> holds a valid
-// signature of that body. Only ever use it on what [Receiver.Challenge] lets pass.
+// signature of that body. Only ever use it on what [Verified.Challenge] lets pass.
 func (s *Signer) EncryptToken(plainToken string) string {
 	m := s.macs.Get().(*mac)
 	defer s.macs.Put(m)

@@ -88,7 +88,8 @@ type Verified struct {
 	// Secret is the index of the secret that signed, in Config.Secrets.
 	Secret int
 	// Replay is the hash of all that was signed. The same value again means that the
-	// same attempt arrived twice.
+	// same bytes were signed in the same second: most likely a replay, but also what
+	// two subscriptions of one app to this endpoint get of one event.
 	Replay [sha256.Size]byte
 	// BodyHash is the hash of the body. Together with the request id it is the same
 	// on every attempt of a delivery.
@@ -132,7 +133,7 @@ func (r *Receiver) Verify(h http.Header, body []byte) (*Verified, error) {
 		return nil, fmt.Errorf("%w: it was made with another secret, or the body was changed on its way", ErrSignature)
 	}
 	if d := r.clock().Sub(at); d > r.tolerance || d < -r.tolerance {
-		return nil, fmt.Errorf("%w: it is %v off this clock, and %v is allowed", ErrStale, d.Truncate(time.Second), r.tolerance)
+		return nil, fmt.Errorf("%w: it is %v off this clock, and %v is allowed", ErrStale, d.Round(time.Millisecond), r.tolerance)
 	}
 	v := &Verified{Timestamp: at, Secret: secret, BodyHash: sha256.Sum256(body), signer: r.signers[secret], body: body}
 	v.Replay = sha256.Sum256(append([]byte(signature+timestamp), v.BodyHash[:]...))
@@ -171,15 +172,12 @@ func wellFormed(signature string) bool {
 // parseTimestamp reads Unix seconds. The digits themselves are signed, so only one
 // way of writing an instant is accepted.
 func parseTimestamp(s string) (time.Time, error) {
-	if s == "" || len(s) > 12 || s[0] == '0' || slices.ContainsFunc([]byte(s), func(c byte) bool { return c < '0' || c > '9' }) {
-		if len(s) == 13 {
-			return time.Time{}, fmt.Errorf("%w: header %s has 13 characters; it looks like milliseconds, and seconds are expected", ErrTimestamp, HeaderTimestamp)
-		}
+	n, err := strconv.ParseUint(s, 10, 63) // digits and nothing else
+	switch {
+	case err != nil || s[0] == '0' || len(s) > 13:
 		return time.Time{}, fmt.Errorf("%w: header %s is not a Unix time in seconds", ErrTimestamp, HeaderTimestamp)
+	case len(s) == 13:
+		return time.Time{}, fmt.Errorf("%w: header %s has 13 digits; it looks like milliseconds, and seconds are expected", ErrTimestamp, HeaderTimestamp)
 	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("%w: header %s is not a Unix time in seconds", ErrTimestamp, HeaderTimestamp)
-	}
-	return time.Unix(n, 0), nil
+	return time.Unix(int64(n), 0), nil
 }

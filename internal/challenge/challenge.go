@@ -45,10 +45,10 @@ func (p *Prober) Prove(ctx context.Context, s *hook.Subscription, a *hook.App) R
 	now := time.Now()
 	body := fmt.Appendf(nil, `{"payload":{"plainToken":"%s"},"event_ts":%d,"event":"%s"}`, token, now.UnixMilli(), webhook.EventURLValidation)
 	r := Result{Result: p.Client.Send(ctx, p.Client.Endpoint(s, a), outbound.Message{
-		Delivery: hook.DeliveryID{Event: hook.EventID(p.IDs.Next(now)), Subscription: s.Key},
-		Span:     rand.Uint64(),
-		Body:     body,
-		KeepBody: maxAnswer,
+		Delivery:   hook.DeliveryID{Event: hook.EventID(p.IDs.Next(now)), Subscription: s.Key},
+		Span:       rand.Uint64(),
+		Body:       body,
+		WantAnswer: true,
 	})}
 	r.Reason = judge(r.Result, token, a.SecretToken)
 	r.OK = r.Reason == ""
@@ -66,23 +66,25 @@ func judge(r outbound.Result, token string, secret hook.Secret) string {
 		return "the endpoint answered with status 204, which cannot carry the answer; answer 200 with plainToken and encryptedToken"
 	case r.Outcome != http.StatusOK:
 		return fmt.Sprintf("the endpoint answered with status %d, want 200", r.Outcome)
-	case len(bytes.TrimSpace(r.Response.Body)) == 0:
+	case len(r.Answer) > maxAnswer:
+		return "the endpoint's answer is too long to be plainToken and encryptedToken"
+	case len(bytes.TrimSpace(r.Answer)) == 0:
 		return "the endpoint answered 200 with an empty body; answer with plainToken and encryptedToken"
 	}
-	var a struct {
-		Plain     *string `json:"plainToken"`
-		Encrypted *string `json:"encryptedToken"`
-	}
-	switch err := json.Unmarshal(r.Response.Body, &a); {
-	case r.Response.Truncated:
-		return "the endpoint's answer is too long to be plainToken and encryptedToken"
-	case err != nil:
+	// By exact names: a struct would be filled from PlainToken as well.
+	var members map[string]any
+	if err := json.Unmarshal(r.Answer, &members); err != nil || members == nil {
 		return "the endpoint's answer is not a JSON object with plainToken and encryptedToken"
-	case a.Plain == nil:
+	}
+	plain, ok := members["plainToken"].(string)
+	if !ok {
 		return "the endpoint's answer has no plainToken"
-	case a.Encrypted == nil:
+	}
+	encrypted, ok := members["encryptedToken"].(string)
+	switch {
+	case !ok:
 		return "the endpoint's answer has no encryptedToken"
-	case *a.Plain != token:
+	case plain != token:
 		return "the plainToken in the endpoint's answer is not the one that was sent"
 	}
 	signer, err := webhook.NewSigner(secret.Reveal())
@@ -90,7 +92,7 @@ func judge(r outbound.Result, token string, secret hook.Secret) string {
 		return "the app's secret token is missing" // and then nothing was sent
 	}
 	want := signer.EncryptToken(token)
-	switch got := *a.Encrypted; {
+	switch got := encrypted; {
 	case subtle.ConstantTimeCompare([]byte(got), []byte(want)) == 1:
 		return ""
 	case len(got) != len(want):

@@ -63,6 +63,7 @@ func (a *attempt) notAnswered(ctx context.Context, err error) Result {
 	}
 	var r Result
 	r.Outcome, r.Detail = classify(err)
+	r.Detail = mask(r.Detail, a.secrets()) // it may quote what the endpoint sent
 	return r
 }
 

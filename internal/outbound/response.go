@@ -16,13 +16,14 @@ import (
 // keepHeader is how many bytes of an answer's headers are kept.
 const keepHeader = 4 << 10
 
-// readResponse reads the answer to its end, or as far as anybody needs it, and
-// returns what is kept of it: keep bytes of the body, none if that is negative.
-// whole says whether it was read to the end.
-func readResponse(res *http.Response, keep int, secrets []string) (kept hook.Response, whole bool, err error) {
+// readResponse reads the answer to its end, or as far as anybody needs it. It
+// returns the body as it came, and what is kept of the answer: without secrets,
+// and keep bytes of the body, none if that is negative. whole says whether it was
+// read to the end.
+func readResponse(res *http.Response, keep int, secrets []string) (body []byte, kept hook.Response, whole bool, err error) {
 	kept.Header = headerText(res.Header, secrets)
 	if res.Body == http.NoBody {
-		return kept, true, nil
+		return nil, kept, true, nil
 	}
 	defer res.Body.Close()
 	var b bytes.Buffer
@@ -32,27 +33,30 @@ func readResponse(res *http.Response, keep int, secrets []string) (kept hook.Res
 	if errors.Is(err, errAnswerTooLong) {
 		err, more = nil, true // enough was read
 	}
-	if keep < 0 {
-		return kept, whole, err
-	}
 	if res.Header.Get("Content-Encoding") == "gzip" {
-		body, more = unzip(body, keep)
+		var longer bool
+		body, longer = unzip(body)
+		more = more || longer
 	}
-	body = []byte(mask(string(body), secrets))
-	kept.Truncated = more || len(body) > keep
-	kept.Body = slices.Clip(body[:min(len(body), keep)])
-	return kept, whole, err
+	if keep >= 0 {
+		// Masked before it is cut, for half a secret is not recognised.
+		masked := []byte(mask(string(body), secrets))
+		kept.Truncated = more || len(masked) > keep
+		kept.Body = slices.Clip(masked[:min(len(masked), keep)])
+	}
+	return body, kept, whole, err
 }
 
-// unzip returns at most limit bytes of what is packed, so that a small answer
-// cannot become a large one; what is not gzip after all is returned as it is.
-func unzip(packed []byte, limit int) (body []byte, more bool) {
+// unzip returns at most as much of what is packed as is read of any answer, so
+// that a small one cannot become a large one; what is not gzip after all is
+// returned as it is.
+func unzip(packed []byte) (body []byte, more bool) {
 	z, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
 		return packed, false
 	}
-	body, _ = io.ReadAll(io.LimitReader(z, int64(limit)+1)) // as much as there is of it
-	return body, len(body) > limit
+	body, _ = io.ReadAll(io.LimitReader(z, readBody+1)) // as much as there is of it
+	return body[:min(len(body), readBody)], len(body) > readBody
 }
 
 const stars = "********"

@@ -100,8 +100,8 @@ type Message struct {
 	// Span tells this attempt from the others.
 	Span uint64
 	Body []byte
-	// KeepBody, if it is not 0, takes the place of the Config's.
-	KeepBody int
+	// WantAnswer asks for the body of the answer as it came, in Result.Answer.
+	WantAnswer bool
 }
 
 // Result is how an attempt went.
@@ -112,6 +112,10 @@ type Result struct {
 	Response hook.Response
 	// Detail says in words what went wrong.
 	Detail string
+	// Answer is the body of the answer, at most 64 KiB of it, if the message asked
+	// for it. Secrets that the endpoint sent back are in it as they are, so it is for
+	// reading and not for keeping.
+	Answer []byte
 }
 
 // appendRequest appends the attempt's request, signed at t, but for its body.
@@ -294,8 +298,11 @@ func (a *attempt) read(cn *conn, m Message) (r Result, reusable bool, err error)
 		}
 	}
 	cn.left = readBody + 4<<10 // and the end of a chunked one
-	var whole bool
-	r.Response, whole, err = readResponse(res, cmp.Or(m.KeepBody, a.client.KeepBody), a.secrets())
+	body, kept, whole, err := readResponse(res, a.client.KeepBody, a.secrets())
+	r.Response = kept
+	if m.WantAnswer {
+		r.Answer = body
+	}
 	r.Outcome = hook.Outcome(res.StatusCode)
 	return r, whole && !res.Close && res.StatusCode >= 200 && cn.in.Buffered() == 0, err
 }

@@ -118,9 +118,31 @@ func TestAnswersAreKeptCutAndMasked(t *testing.T) {
 		t.Errorf("a packed answer: %v, %d bytes, cut %v", r.Outcome, len(r.Response.Body), r.Response.Truncated)
 	}
 
+	respond = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		z := gzip.NewWriter(w)
+		_, _ = io.WriteString(z, strings.Repeat("x", 45)+"pass-of-ann") // the cut goes through the secret
+		_ = z.Close()
+	}
+	if r := send(t, c, "http://hooks.test:"+port, auth); strings.Contains(string(r.Response.Body), "p") {
+		t.Errorf("kept half a secret: %q", r.Response.Body)
+	}
+
 	respond = func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "fine") }
 	if r := send(t, c, "http://hooks.test:"+port); string(r.Response.Body) != "fine" || r.Response.Truncated {
 		t.Errorf("a short answer: %q, cut %v", r.Response.Body, r.Response.Truncated)
+	}
+}
+
+// An answer that is not proper HTTP is quoted without the secrets in it.
+func TestImproperAnswersAreMasked(t *testing.T) {
+	c := newClient(t)
+	for _, said := range []string{"pass-of-ann\r\n\r\n", "HTTP/1.1 pass-of-ann\r\n\r\n", "HTTP/1.1 200 OK\r\npass-of-ann\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: pass-of-ann\r\n\r\n"} {
+		port := answer(t, func(c net.Conn) { _, _ = io.WriteString(c, said) })
+		r := send(t, c, "http://hooks.test:"+port, hook.Auth{Mode: hook.AuthBasic, Username: "ann", Password: "pass-of-ann"})
+		if r.Outcome != hook.RemoteError || strings.Contains(r.Detail, "pass-of-ann") {
+			t.Errorf("%q: %v %s", said, r.Outcome, r.Detail)
+		}
 	}
 }
 

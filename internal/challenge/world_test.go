@@ -1,0 +1,161 @@
+package challenge_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/switchhook/switchhook/internal/challenge"
+	"github.com/switchhook/switchhook/internal/hook"
+	"github.com/switchhook/switchhook/internal/outbound"
+	"github.com/switchhook/switchhook/webhook"
+)
+
+const (
+	testSecret  = "a-secret-token-for-tests"
+	otherSecret = "the-secret-token-of-another-app"
+)
+
+// prober returns a real one that may call this machine, and no other private
+// address. Its limits are long, so that a busy machine does not change results.
+func prober(t *testing.T, edit ...func(*outbound.Config)) *challenge.Prober {
+	t.Helper()
+	c := outbound.Config{
+		Policy: hook.EndpointPolicy{HTTP: true, Allowed: hook.Loopback()}, Resolver: resolver(t),
+		UserAgent: "Switchhook/test", ConnectTimeout: time.Minute, AnswerTimeout: time.Minute,
+	}
+	for _, f := range edit {
+		f(&c)
+	}
+	client := outbound.New(c)
+	t.Cleanup(client.Close)
+	return &challenge.Prober{Client: client, IDs: hook.NewIDs(0, 0)}
+}
+
+// resolver returns a resolver that asks a real DNS server on this machine. The name
+// missing.test does not exist, private.test is 10.0.0.1, and all others are this
+// machine.
+func resolver(t *testing.T) *net.Resolver {
+	t.Helper()
+	server, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	go func() {
+		query := make([]byte, 1500)
+		for {
+			n, from, err := server.ReadFrom(query)
+			if err != nil {
+				return
+			}
+			var m dnsmessage.Message
+			if m.Unpack(query[:n]) != nil || len(m.Questions) == 0 {
+				continue
+			}
+			q := m.Questions[0]
+			address := [4]byte{127, 0, 0, 1}
+			switch m.Response, m.Additionals = true, nil; q.Name.String() {
+			case "missing.test.":
+				m.RCode = dnsmessage.RCodeNameError
+			case "private.test.":
+				address = [4]byte{10, 0, 0, 1}
+			}
+			if m.RCode == dnsmessage.RCodeSuccess && q.Type == dnsmessage.TypeA {
+				m.Answers = []dnsmessage.Resource{{
+					Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 1},
+					Body:   &dnsmessage.AResource{A: address},
+				}}
+			}
+			answer, _ := m.Pack()
+			_, _ = server.WriteTo(answer, from)
+		}
+	}()
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "udp", server.LocalAddr().String())
+	}}
+}
+
+// serve serves h and returns the port.
+func serve(t *testing.T, h http.Handler) (port string) {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return portOf(t, s.Listener.Addr())
+}
+
+// serveTLS serves h as example.com and returns the port, and who certifies it.
+func serveTLS(t *testing.T, h http.Handler, config *tls.Config) (port string, ca *x509.CertPool) {
+	t.Helper()
+	s := httptest.NewUnstartedServer(h)
+	s.TLS = config
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	ca = x509.NewCertPool()
+	ca.AddCert(s.Certificate())
+	return portOf(t, s.Listener.Addr()), ca
+}
+
+func portOf(t *testing.T, a net.Addr) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(a.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// receiver is an endpoint that a subscriber made with package webhook.
+func receiver(t testing.TB, secrets ...string) http.Handler {
+	t.Helper()
+	r, err := webhook.New(webhook.Config{Secrets: secrets})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Handler(func(context.Context, *webhook.Event) error {
+		t.Error("a challenge reached the function that is for events")
+		return nil
+	})
+}
+
+// subscription returns one to the URL, with the app that it is of.
+func subscription(url string, auth hook.Auth) (*hook.Subscription, *hook.App) {
+	return &hook.Subscription{ID: "s", Key: 0x7f3e9c2d11aa0b52, URL: url, Auth: auth},
+		&hook.App{ID: "a", ClientID: "client-id", SecretToken: testSecret}
+}
+
+// prove sends a challenge, and checks what holds for all of them.
+func prove(t *testing.T, p *challenge.Prober, url string, auth hook.Auth) challenge.Result {
+	t.Helper()
+	s, a := subscription(url, auth)
+	r := p.Prove(t.Context(), s, a)
+	checkResult(t, r, auth)
+	return r
+}
+
+func checkResult(t *testing.T, r challenge.Result, auth hook.Auth) {
+	t.Helper()
+	if r.OK != (r.Reason == "") {
+		t.Errorf("OK is %v, and the reason %q", r.OK, r.Reason)
+	}
+	if strings.ContainsAny(r.Reason, "\r\n") {
+		t.Errorf("the reason is more than a line: %q", r.Reason)
+	}
+	for _, secret := range []hook.Secret{testSecret, otherSecret, auth.Password, auth.ClientSecret, auth.Value} {
+		if secret != "" && strings.Contains(r.Reason, secret.Reveal()) {
+			t.Errorf("the reason tells a secret: %q", r.Reason)
+		}
+	}
+}
