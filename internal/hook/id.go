@@ -85,11 +85,16 @@ func (s *IDs) Next(now time.Time) int64 {
 type SubscriptionKey int64
 
 // NewID returns a random id of 22 characters, 128 bits in URL-safe base64: the
-// shape that ids of apps, clients and subscriptions have in the public API.
+// shape that ids of apps, clients and subscriptions have in the public API. It does
+// not begin with a hyphen, for then a command line would take it for a flag.
 func NewID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails, says crypto/rand
-	return base64.RawURLEncoding.EncodeToString(b[:])
+	for {
+		var b [16]byte
+		_, _ = rand.Read(b[:]) // never fails, says crypto/rand
+		if id := base64.RawURLEncoding.EncodeToString(b[:]); id[0] != '-' {
+			return id
+		}
+	}
 }
 
 // NewSecret returns a random secret of 32 characters, 192 bits.

@@ -115,6 +115,14 @@ func TestWhatIsNoIDIsRefused(t *testing.T) {
 	}
 }
 
+func TestNewIDIsNoFlag(t *testing.T) {
+	for range 2000 {
+		if id := NewID(); id[0] == '-' {
+			t.Fatalf("%s begins with a hyphen", id)
+		}
+	}
+}
+
 func TestNewIDHasAKey(t *testing.T) {
 	id := NewID()
 	k, err := KeyOf(id)
