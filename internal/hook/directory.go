@@ -56,6 +56,12 @@ type Change struct {
 	ClientSecrets map[string]Secret
 }
 
+// Empty reports whether the change changes nothing.
+func (c *Change) Empty() bool {
+	return len(c.Accounts)+len(c.Apps)+len(c.Installations)+len(c.Subscriptions)+
+		len(c.RemoveInstallations)+len(c.RemoveSubscriptions)+len(c.RemoveApps)+len(c.ClientSecrets) == 0
+}
+
 // Apply makes the change and returns the directory's new version.
 func (d *Directory) Apply(c Change) int64 {
 	d.mu.Lock()

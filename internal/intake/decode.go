@@ -2,6 +2,7 @@ package intake
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,8 +19,10 @@ import (
 // routingKey is the root member that says where an event goes and is not sent.
 const routingKey = "$routing"
 
+// MaxKey is how many bytes an idempotency key may have.
+const MaxKey = 255
+
 const (
-	maxKey = 255 // characters of an idempotency key
 
 	// firstMillis is the lowest event_ts that can be meant as milliseconds: 1973. What
 	// is below it was meant as seconds.
@@ -62,14 +65,11 @@ func (in *Intake) decode(item Item, now time.Time) (*decoded, error) {
 	d := &decoded{event: &hook.Event{}, key: item.Key}
 	var f hook.Faults
 	doc, r := cutRouting(doc, &f)
-	if r.Key != "" {
-		d.key = r.Key
+	if len(r.Key) > MaxKey {
+		f.Add("/"+routingKey+"/idempotency_key", "is longer than %d bytes", MaxKey)
 	}
-	if len(d.key) > maxKey {
-		f.Add("/"+routingKey+"/idempotency_key", "is longer than %d bytes", maxKey)
-	}
-	if d.key != "" {
-		d.digest = digest(doc)
+	if d.key = cmp.Or(r.Key, d.key); d.key != "" {
+		d.digest = digest(doc, r)
 	}
 	doc, payload := d.root(doc, now, &f)
 	in.route(d, payload, r, &f)
@@ -99,8 +99,18 @@ func cutRouting(doc []byte, f *hook.Faults) ([]byte, routing) {
 	}
 	dec := json.NewDecoder(bytes.NewReader(value))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&r); err != nil {
-		f.Add("/"+routingKey, "must be an object with account_id, user_ids, user_group_ids and idempotency_key at most: %s", strings.TrimPrefix(err.Error(), "json: "))
+	err := dec.Decode(&r)
+	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		switch e.Field {
+		case "":
+			f.Add("/"+routingKey, "must be an object")
+		case "user_ids", "user_group_ids":
+			f.Add("/"+routingKey+"/"+e.Field, "must be an array of strings")
+		default:
+			f.Add("/"+routingKey+"/"+e.Field, "must be a string")
+		}
+	} else if err != nil {
+		f.Add("/"+routingKey, "may have account_id, user_ids, user_group_ids and idempotency_key only: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
 	// The document is compact, so its members lie where their lengths say.
 	at := len("{")
@@ -125,9 +135,11 @@ func cutRouting(doc []byte, f *hook.Faults) ([]byte, routing) {
 // It returns the document and the payload in it.
 func (d *decoded) root(doc []byte, now time.Time, f *hook.Faults) (whole, payload []byte) {
 	var ts []byte
+	named := false
 	for key, value := range canon.Members(doc) {
 		switch string(key) {
 		case "event":
+			named = true
 			name, ok := canon.Text(value)
 			switch {
 			case !ok || name == "":
@@ -145,7 +157,7 @@ func (d *decoded) root(doc []byte, now time.Time, f *hook.Faults) (whole, payloa
 			}
 		}
 	}
-	if d.event.Type == "" && len(*f) == 0 {
+	if !named {
 		f.Add("/event", "is missing: it is the name of the event type")
 	}
 	if payload == nil {
@@ -177,12 +189,14 @@ func (in *Intake) route(d *decoded, payload []byte, r routing, f *hook.Faults) {
 	e := d.event
 	e.Account, e.Users, e.Groups = r.Account, r.Users, r.Groups
 	if e.Account == "" {
-		if value, ok := canon.Get(payload, "account_id"); ok {
-			e.Account, _ = canon.Text(value)
+		value, given := canon.Get(payload, "account_id")
+		account, isText := canon.Text(value)
+		switch e.Account = account; {
+		case given && !isText:
+			f.Add("/payload/account_id", "must be a string")
+		case account == "":
+			f.Add("/payload/account_id", "is missing: the event must say whose it is, here or in /%s/account_id", routingKey)
 		}
-	}
-	if e.Account == "" {
-		f.Add("/payload/account_id", "is missing: the event must say whose it is, here or in /%s/account_id", routingKey)
 	}
 	if e.Type == "" {
 		return

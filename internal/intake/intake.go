@@ -7,6 +7,7 @@ package intake
 
 import (
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -78,7 +79,8 @@ type Intake struct {
 // Item is one event as its producer sent it.
 type Item struct {
 	Raw []byte
-	// Key is the idempotency key given beside the event. One inside it goes first.
+	// Key is the idempotency key given beside the event, at most [MaxKey] bytes and
+	// what its place in a batch adds. One inside the event goes first.
 	Key string
 }
 
@@ -154,8 +156,11 @@ func (in *Intake) publish(todo []entry) (stale []entry) {
 	return stale
 }
 
-// digest identifies what a producer sent, whatever was added to it since.
-func digest(canonical []byte) []byte {
-	sum := sha256.Sum256(canonical)
-	return sum[:16]
+// digest identifies what a producer sent and whom it concerns, whatever was added to
+// it since. Its account is not in it, for keys are an account's own.
+func digest(canonical []byte, r routing) []byte {
+	h := sha256.New()
+	h.Write(canonical)
+	_ = json.NewEncoder(h).Encode([][]string{r.Users, r.Groups}) // a hash takes everything
+	return h.Sum(nil)[:16]
 }

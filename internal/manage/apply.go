@@ -2,7 +2,6 @@ package manage
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -24,16 +23,18 @@ const (
 // answer its challenge fails its own step; all the rest is done, as one.
 func (m *Manager) Apply(ctx context.Context, mf *Manifest, dryRun bool) (*Plan, error) {
 	proofs, drafts := map[proven]challenge.Result{}, map[string]*draft{}
-	for range replan {
+	for round := 0; ; round++ {
 		p, done, err := m.tryApply(mf, dryRun, proofs, drafts)
-		if done || err != nil {
+		switch {
+		case done || err != nil:
 			return p, err
+		case round == replan:
+			return nil, &hook.Error{Kind: hook.Conflict, Subject: "manifest", Detail: "the platform kept changing while its endpoints were challenged; apply it again"}
 		}
 		if err := m.challenge(ctx, mf, proofs, drafts); err != nil {
 			return nil, err
 		}
 	}
-	return nil, &hook.Error{Kind: hook.Conflict, Subject: "manifest", Detail: "the platform kept changing while its endpoints were challenged; apply it again"}
 }
 
 func (m *Manager) planner(proofs map[proven]challenge.Result, drafts map[string]*draft) *planner {
@@ -52,10 +53,18 @@ func (m *Manager) tryApply(mf *Manifest, dryRun bool, proofs map[proven]challeng
 	}
 	if dryRun {
 		p.plan.Credentials = nil
+		for i := range p.plan.Steps {
+			if s := &p.plan.Steps[i]; s.Action == Create {
+				s.ID = "" // it would be another one the next time
+			}
+		}
 		return &p.plan, true, nil
 	}
 	if len(p.missing) > 0 {
 		return nil, false, nil
+	}
+	if p.change.Empty() {
+		return &p.plan, true, nil
 	}
 	if err := m.Store.Change(p.change, p.now); err != nil {
 		return nil, false, err
@@ -87,8 +96,5 @@ func (m *Manager) challenge(ctx context.Context, mf *Manifest, proofs map[proven
 		})
 	}
 	wg.Wait()
-	if ctx.Err() != nil {
-		return errors.Join(ctx.Err(), context.Cause(ctx))
-	}
-	return nil
+	return context.Cause(ctx)
 }

@@ -88,13 +88,18 @@ func (m *Manager) Validate(ctx context.Context, id string) (challenge.Result, er
 		return challenge.Result{}, err
 	}
 	r := m.Prober.Prove(ctx, s, a)
+	if ctx.Err() != nil {
+		return r, context.Cause(ctx) // the endpoint is not to blame
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now, _, err := m.Subscription(id)
+	now, app, err := m.Subscription(id)
 	switch {
 	case err != nil:
 		return r, err
-	case now.URL != s.URL || now.Auth != s.Auth:
+	case now.URL != s.URL, now.Auth != s.Auth, app.SecretToken != a.SecretToken, now.Generation != s.Generation:
+		// The proof is for something else, or whoever disabled it meanwhile would find it
+		// enabled again.
 		return r, &hook.Error{Kind: hook.Conflict, Subject: "subscription " + id, Detail: "was changed meanwhile; validate it again"}
 	}
 	next := *now

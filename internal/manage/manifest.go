@@ -9,7 +9,7 @@ import (
 
 // Manifest says how accounts, apps and subscriptions are to be. What it does not
 // name stays as it is; what it names is made as it says, with everything that it
-// leaves out at its default, but for secrets, which stay.
+// leaves out at its default, but for the secret token of an app, which stays.
 type Manifest struct {
 	Accounts []Account `json:"accounts,omitempty" yaml:"accounts,omitempty"`
 	Apps     []App     `json:"apps,omitempty" yaml:"apps,omitempty"`
@@ -116,11 +116,9 @@ func (s *Subscription) subscription(app string, p hook.EndpointPolicy) (*hook.Su
 	if s.Scope == "" {
 		h.Scope = hook.ScopeAccount
 	}
-	var f hook.Faults
-	h.Auth, f = s.CustomHeader.auth()
-	if len(f) > 0 {
-		return h, f.In("custom_header/")
-	}
+	auth, f := s.CustomHeader.auth()
+	f = f.In("custom_header/")
+	h.Auth = auth
 	if s.Name == "" {
 		f.Add("event_subscription_name", "is missing: it tells the subscriptions of an app apart")
 	}

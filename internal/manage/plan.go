@@ -135,8 +135,14 @@ func (p *planner) make(mf *Manifest) {
 	for i, a := range mf.Accounts {
 		p.account(a, at("accounts/%d", i))
 	}
+	masters := map[string]bool{} // of accounts that the manifest does not name
+	for _, a := range p.known {
+		if _, named := p.seen["account "+a.ID]; !named {
+			masters[a.Master] = true
+		}
+	}
 	for i, a := range mf.Accounts {
-		p.master(a, at("accounts/%d", i))
+		p.master(a, masters, at("accounts/%d", i))
 	}
 	for i := range mf.Apps {
 		p.app(&mf.Apps[i], at("apps/%d", i))
@@ -164,8 +170,9 @@ func (p *planner) account(a Account, where string) {
 }
 
 // master checks that masters exist and have none themselves: there is one level.
-func (p *planner) master(a Account, where string) {
-	if a.Master == "" {
+// Both ends are looked at where the manifest names the master only.
+func (p *planner) master(a Account, masters map[string]bool, where string) {
+	if a.Master == "" || a.Master == a.ID { // which is a fault already
 		return
 	}
 	switch m := p.known[a.Master]; {
@@ -173,6 +180,8 @@ func (p *planner) master(a Account, where string) {
 		p.faults.Add(where+"master_account_id", "account %q does not exist", a.Master)
 	case m.Master != "":
 		p.faults.Add(where+"master_account_id", "account %q is a sub-account itself", a.Master)
+	case masters[a.ID]:
+		p.faults.Add(where+"master_account_id", "account %q has sub-accounts, so it cannot be one", a.ID)
 	}
 }
 
@@ -206,7 +215,7 @@ func (p *planner) app(a *App, where string) {
 		d.list("scopes", now.Scopes, next.Scopes)
 		d.list("carrier_codes", texts(now.CarrierCodes), texts(next.CarrierCodes))
 		d.secret("secret_token", now.SecretToken, next.SecretToken)
-		d.flag("disabled", now.Disabled, next.Disabled)
+		d.value("disabled", now.Disabled, next.Disabled)
 		if p.step(Update, "app", next.Name, next.ID, d).Action == Update {
 			p.change.Apps = append(p.change.Apps, next)
 		}
@@ -316,9 +325,8 @@ func (p *planner) subscription(a *hook.App, s *Subscription, where string) {
 	if now.Auth != next.Auth {
 		d = append(d, "custom_header")
 	}
-	if now.Limits != next.Limits {
-		d = append(d, fmt.Sprintf("limits: %v -> %v", now.Limits, next.Limits))
-	}
+	d.value("max_in_flight", now.Limits.InFlight, next.Limits.InFlight)
+	d.value("max_per_second", now.Limits.PerSecond, next.Limits.PerSecond)
 	switch {
 	case s.Disabled && now.State != hook.Disabled:
 		d = append(d, "disabled")
@@ -329,9 +337,16 @@ func (p *planner) subscription(a *hook.App, s *Subscription, where string) {
 	if st.Action != Update {
 		return
 	}
-	if p.prove(next, now, a, s.Disabled, st); st.Action == Update {
-		p.change.Subscriptions = append(p.change.Subscriptions, next)
+	p.prove(next, now, a, s.Disabled, st)
+	if st.Action == Fail {
+		if now.State != hook.Pending {
+			return
+		}
+		reason := next.StateReason // the latest is of more use than the first
+		*next = *now
+		next.StateReason = reason
 	}
+	p.change.Subscriptions = append(p.change.Subscriptions, next)
 }
 
 // prove sets the state of a subscription that is created, or changed from what it
@@ -359,6 +374,7 @@ func (p *planner) prove(next, now *hook.Subscription, a *hook.App, off bool, st 
 		next.State, next.StateReason = hook.Pending, r.Reason
 		st.Action, st.Reason = Fail, "created as pending, for the endpoint did not answer its challenge: "+r.Reason
 	default:
+		next.StateReason = r.Reason
 		st.Action, st.Reason = Fail, "left as it was, for the endpoint did not answer its challenge: "+r.Reason
 	}
 }
@@ -369,12 +385,13 @@ func (p *planner) cap(a *hook.App, where string) {
 	for _, s := range p.m.Directory.Subscriptions(a.ID) {
 		keys[s.Key] = true
 	}
+	now := len(keys) // more than the limit, if that was lowered since
 	for _, s := range p.change.Subscriptions {
 		if s.App == a.ID {
 			keys[s.Key] = true
 		}
 	}
-	if limit := p.m.maxSubscriptions(); len(keys) > limit {
+	if limit := p.m.maxSubscriptions(); len(keys) > max(limit, now) {
 		p.faults.Add(where+"subscriptions", "would be %d for this app; at most %d are allowed", len(keys), limit)
 	}
 }
@@ -402,7 +419,7 @@ func (d *diff) text(field, now, next string) {
 	}
 }
 
-func (d *diff) flag(field string, now, next bool) {
+func (d *diff) value(field string, now, next any) {
 	if now != next {
 		*d = append(*d, fmt.Sprintf("%s: %v -> %v", field, now, next))
 	}
