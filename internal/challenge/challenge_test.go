@@ -216,7 +216,7 @@ func TestNoAnswers(t *testing.T) {
 	}{
 		"refused":                 {"http://hooks.test:" + closed, trusted, hook.ConnectionRefused, "connection was refused"},
 		"no such name":            {"http://missing.test:" + port, trusted, hook.DNSResolveTimeout, "host name does not exist"},
-		"a private address":       {"http://private.test:" + port, trusted, hook.DNSForbidden, "not a public one"},
+		"a private address":       {"http://10-0-0-1.test:" + port, trusted, hook.DNSForbidden, "not a public one"},
 		"this machine, forbidden": {"http://hooks.test:" + port, func(c *outbound.Config) { c.Policy = hook.EndpointPolicy{} }, hook.DNSForbidden, "not a public one"},
 		"another name's":          {"https://hooks.test:" + secure, trusted, hook.HostnameMismatch, "certificate is not for hooks.test"},
 		"unknown authority":       {"https://example.com:" + secure, nil, hook.CertificateError, "unknown authority"},
@@ -460,7 +460,7 @@ func TestTokenURLsThatGiveNone(t *testing.T) {
 		"gives no token":     {gives(200, `{"token_type":"bearer","expires_in":3600}`), "no access_token"},
 		"gives a short life": {gives(200, `{"access_token":"t","token_type":"bearer","expires_in":60}`), "expires_in is 60 seconds"},
 		"does not exist":     {"http://missing.test/", "host name does not exist"},
-		"is private":         {"http://private.test/", "not a public one"},
+		"is private":         {"http://10-0-0-1.test/", "not a public one"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			auth := hook.Auth{Mode: hook.AuthOAuth, ClientID: "id", ClientSecret: "s3cret-of-client", TokenURL: c.url}

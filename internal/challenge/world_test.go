@@ -13,9 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/dns/dnsmessage"
-
 	"github.com/switchhook/switchhook/internal/challenge"
+	"github.com/switchhook/switchhook/internal/dnstest"
 	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/outbound"
 	"github.com/switchhook/switchhook/webhook"
@@ -31,7 +30,7 @@ const (
 func prober(t *testing.T, edit ...func(*outbound.Config)) *challenge.Prober {
 	t.Helper()
 	c := outbound.Config{
-		Policy: hook.EndpointPolicy{HTTP: true, Allowed: hook.Loopback()}, Resolver: resolver(t),
+		Policy: hook.EndpointPolicy{HTTP: true, Allowed: hook.Loopback()}, Resolver: dnstest.Resolver(t),
 		UserAgent: "Switchhook/test", ConnectTimeout: time.Minute, AnswerTimeout: time.Minute,
 	}
 	for _, f := range edit {
@@ -40,51 +39,6 @@ func prober(t *testing.T, edit ...func(*outbound.Config)) *challenge.Prober {
 	client := outbound.New(c)
 	t.Cleanup(client.Close)
 	return &challenge.Prober{Client: client, IDs: hook.NewIDs(0, 0)}
-}
-
-// resolver returns a resolver that asks a real DNS server on this machine. The name
-// missing.test does not exist, private.test is 10.0.0.1, and all others are this
-// machine.
-func resolver(t *testing.T) *net.Resolver {
-	t.Helper()
-	server, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Close() })
-	go func() {
-		query := make([]byte, 1500)
-		for {
-			n, from, err := server.ReadFrom(query)
-			if err != nil {
-				return
-			}
-			var m dnsmessage.Message
-			if m.Unpack(query[:n]) != nil || len(m.Questions) == 0 {
-				continue
-			}
-			q := m.Questions[0]
-			address := [4]byte{127, 0, 0, 1}
-			switch m.Response, m.Additionals = true, nil; q.Name.String() {
-			case "missing.test.":
-				m.RCode = dnsmessage.RCodeNameError
-			case "private.test.":
-				address = [4]byte{10, 0, 0, 1}
-			}
-			if m.RCode == dnsmessage.RCodeSuccess && q.Type == dnsmessage.TypeA {
-				m.Answers = []dnsmessage.Resource{{
-					Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 1},
-					Body:   &dnsmessage.AResource{A: address},
-				}}
-			}
-			answer, _ := m.Pack()
-			_, _ = server.WriteTo(answer, from)
-		}
-	}()
-	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "udp", server.LocalAddr().String())
-	}}
 }
 
 // serve serves h and returns the port.

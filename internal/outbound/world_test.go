@@ -1,7 +1,6 @@
 package outbound
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -12,89 +11,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/net/dns/dnsmessage"
-
+	"github.com/switchhook/switchhook/internal/dnstest"
 	"github.com/switchhook/switchhook/internal/hook"
 )
-
-// resolver returns a resolver that asks a real DNS server on this machine. The
-// server answers by the first label of the name: "missing" does not exist, "silent"
-// is not answered at all, "broken" is answered with a server failure, and an
-// address with dashes, as in 10-0-0-1, is that address. All else is 127.0.0.1.
-func resolver(t *testing.T) *net.Resolver {
-	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	go func() {
-		buf := make([]byte, 1500)
-		for {
-			n, from, err := conn.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			if answer := dnsAnswer(buf[:n]); answer != nil {
-				_, _ = conn.WriteTo(answer, from)
-			}
-		}
-	}()
-	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "udp", conn.LocalAddr().String())
-	}}
-}
-
-func dnsAnswer(query []byte) []byte {
-	var m dnsmessage.Message
-	if m.Unpack(query) != nil || len(m.Questions) == 0 {
-		return nil
-	}
-	q := m.Questions[0]
-	label, _, _ := strings.Cut(q.Name.String(), ".")
-	m.Response, m.Additionals = true, nil
-	switch label {
-	case "silent":
-		return nil
-	case "missing":
-		m.RCode = dnsmessage.RCodeNameError
-	case "broken":
-		m.RCode = dnsmessage.RCodeServerFailure
-	default:
-		if ip := addressOf(label); q.Type == dnsmessage.TypeA && ip.To4() != nil {
-			m.Answers = []dnsmessage.Resource{{
-				Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 1},
-				Body:   &dnsmessage.AResource{A: [4]byte(ip.To4())},
-			}}
-		} else if q.Type == dnsmessage.TypeAAAA && ip.To4() == nil {
-			m.Answers = []dnsmessage.Resource{{
-				Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 1},
-				Body:   &dnsmessage.AAAAResource{AAAA: [16]byte(ip)},
-			}}
-		}
-	}
-	answer, _ := m.Pack()
-	return answer
-}
-
-// addressOf reads an address out of a label: 10-0-0-1, or x64-ff9b--1 for an IPv6
-// one.
-func addressOf(label string) net.IP {
-	if six, ok := strings.CutPrefix(label, "x"); ok {
-		if ip := net.ParseIP(strings.ReplaceAll(six, "-", ":")); ip != nil {
-			return ip
-		}
-	}
-	if ip := net.ParseIP(strings.ReplaceAll(label, "-", ".")); ip != nil {
-		return ip
-	}
-	return net.IPv4(127, 0, 0, 1)
-}
 
 // authority certifies servers.
 type authority struct {
@@ -209,7 +131,7 @@ const testSecret = "a-secret-token-for-tests"
 func newClient(t *testing.T, edit ...func(*Config)) *Client {
 	t.Helper()
 	c := Config{
-		Policy: hook.EndpointPolicy{HTTP: true, Allowed: hook.Loopback()}, Resolver: resolver(t),
+		Policy: hook.EndpointPolicy{HTTP: true, Allowed: hook.Loopback()}, Resolver: dnstest.Resolver(t),
 		UserAgent: "Switchhook/test", ConnectTimeout: time.Minute, AnswerTimeout: time.Minute,
 	}
 	for _, f := range edit {
