@@ -236,6 +236,9 @@ func (s *Sender) Start(ctx context.Context) (Node, error) {
 func (s *Sender) Run(ctx context.Context) error {
 	defer s.cut()
 	if err := s.recover(ctx); err != nil {
+		if ctx.Err() != nil {
+			err = nil // it was stopped before it began
+		}
 		return errors.Join(err, s.store.Leave(s.node))
 	}
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -489,6 +489,28 @@ func TestStop(t *testing.T) {
 	})
 }
 
+// A sender that is stopped in the middle of looking through a subscription stops,
+// and so does one that is stopped before it has begun.
+func TestStopWhileLoading(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlatform(t, deliver.Config{}, outbound.Config{})
+		p.endpoint("a.test", 204, 0)
+		s := p.subscribe("http://a.test/")
+		stop := p.run()
+		p.publish(1)
+		pass(time.Second)
+		p.sender.Changed(s.Key)
+		stop()
+
+		next := deliver.New(p.db, p.db.Directory(), p.client, deliver.Config{})
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err := next.Start(ctx)
+		must(t, err)
+		cancel()
+		must(t, next.Run(ctx))
+	})
+}
+
 // A sender that starts finds what others left: first attempts, late retries at
 // once, and future ones at their instants.
 func TestRecovery(t *testing.T) {

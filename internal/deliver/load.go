@@ -32,7 +32,7 @@ func (s *Sender) load(ctx context.Context) {
 			return
 		case <-s.loading:
 		}
-		for {
+		for ctx.Err() == nil { // what cannot be loaded is asked for again
 			wants, queues := s.wants()
 			if len(queues) == 0 {
 				break

@@ -149,9 +149,9 @@ func event(i int) []byte {
 // log returns the log of a delivery.
 func (p *platform) logOf(e hook.EventID, s *hook.Subscription) []hook.Attempt {
 	p.t.Helper()
-	all, err := p.db.Attempts(p.t.Context(), hook.DeliveryID{Event: e, Subscription: s.Key})
+	d, err := p.db.Delivery(p.t.Context(), hook.DeliveryID{Event: e, Subscription: s.Key})
 	must(p.t, err)
-	return all
+	return d.Log
 }
 
 func (p *platform) state(e hook.EventID, s *hook.Subscription) hook.State {
