@@ -81,7 +81,7 @@ func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 		Prober: &challenge.Prober{Client: p.client, IDs: ids}, Policy: s.outbound.Policy, Log: s.log,
 	}
 	p.handler = api.New(api.Config{
-		Store: p.store, Intake: p.intake, Manager: p.manager, Catalog: types, Client: p.client, Sender: p.sender,
+		Store: p.store, Directory: p.store.Directory(), Intake: p.intake, Manager: p.manager, Catalog: types, Client: p.client, Sender: p.sender,
 		Version: version(), Log: s.log,
 	})
 	return p, nil

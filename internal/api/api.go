@@ -10,10 +10,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/switchhook/switchhook/internal/catalog"
 	"github.com/switchhook/switchhook/internal/deliver"
@@ -21,18 +23,33 @@ import (
 	"github.com/switchhook/switchhook/internal/intake"
 	"github.com/switchhook/switchhook/internal/manage"
 	"github.com/switchhook/switchhook/internal/outbound"
-	"github.com/switchhook/switchhook/internal/store"
 	"github.com/switchhook/switchhook/webhook"
 )
 
+// Store keeps what the API shows, and what it changes that nobody else does.
+type Store interface {
+	FindKey(ctx context.Context, secret hook.Secret) (*hook.OperatorKey, error)
+
+	Event(ctx context.Context, id hook.EventID) (e *hook.Event, owed []hook.SubscriptionKey, err error)
+	Delivery(ctx context.Context, id hook.DeliveryID) (*hook.Standing, error)
+	Deliveries(ctx context.Context, f hook.DeliveryFilter) (page []hook.Standing, next *hook.Cursor, err error)
+	Resend(id hook.DeliveryID, now time.Time, detail string) error
+	// DeletedSubscription returns one that the log still names, or nil.
+	DeletedSubscription(ctx context.Context, k hook.SubscriptionKey) (*hook.Subscription, error)
+
+	PutCatalogDocument(product string, source []byte, now time.Time) error
+	SetCheckMode(eventType string, m hook.CheckMode) error
+}
+
 // Config says what the API is for.
 type Config struct {
-	Store   *store.DB
-	Intake  *intake.Intake
-	Manager *manage.Manager
-	Catalog *catalog.Catalog
-	Client  *outbound.Client
-	Sender  *deliver.Sender
+	Store     Store
+	Directory *hook.Directory
+	Intake    *intake.Intake
+	Manager   *manage.Manager
+	Catalog   *catalog.Catalog
+	Client    *outbound.Client
+	Sender    *deliver.Sender
 	// Version is the program's.
 	Version string
 	Log     *slog.Logger
@@ -51,7 +68,41 @@ const operator = "/operator/v1"
 func New(c Config) http.Handler {
 	a := &api{Config: c}
 	mux := http.NewServeMux()
-	for pattern, r := range map[string]route{
+	for pattern, r := range a.routes() {
+		mux.Handle(pattern, a.handle(r))
+	}
+	mux.Handle("GET /health", a.handle(route{serve: func(w http.ResponseWriter, _ *http.Request) error {
+		writeJSON(w, http.StatusOK, map[string]string{"status": "ok", "version": c.Version})
+		return nil
+	}}))
+	mux.Handle("/", a.handle(route{serve: func(w http.ResponseWriter, r *http.Request) error {
+		if methods := methodsOf(mux, r); len(methods) > 0 {
+			w.Header().Set("Allow", strings.Join(methods, ", "))
+			return &methodError{r.Method, r.URL.Path}
+		}
+		return &hook.Error{Kind: hook.NotFound, Subject: r.Method + " " + r.URL.Path, Detail: "is no call of this API"}
+	}}))
+	return mux
+}
+
+// methodsOf returns the methods with which a request's path can be called.
+func methodsOf(mux *http.ServeMux, r *http.Request) (methods []string) {
+	for _, m := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete} {
+		if _, pattern := mux.Handler(&http.Request{Method: m, Host: r.Host, URL: r.URL}); pattern != "/" {
+			methods = append(methods, m)
+		}
+	}
+	return methods
+}
+
+// methodError says that a path cannot be called with a method.
+type methodError struct{ method, path string }
+
+func (e *methodError) Error() string { return e.path + " cannot be called with " + e.method }
+
+// routes returns all calls that take an operator key.
+func (a *api) routes() map[string]route {
+	return map[string]route{
 		"POST /v2/events": {hook.KeyPublish, a.publish},
 
 		"GET " + operator + "/events/{id}":             {hook.KeyRead, a.event},
@@ -76,16 +127,7 @@ func New(c Config) http.Handler {
 		"GET " + operator + "/event_types/{name}":       {hook.KeyRead, a.eventType},
 		"PUT " + operator + "/event_types/{name}/check": {hook.KeyManage, a.setCheck},
 		"POST " + operator + "/catalog":                 {hook.KeyManage, a.importCatalog},
-	} {
-		mux.Handle(pattern, a.handle(r))
 	}
-	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusOK, map[string]string{"status": "ok", "version": c.Version})
-	})
-	mux.HandleFunc("/", a.handle(route{serve: func(_ http.ResponseWriter, r *http.Request) error {
-		return &hook.Error{Kind: hook.NotFound, Subject: r.Method + " " + r.URL.Path, Detail: "is no call of this API"}
-	}}))
-	return mux
 }
 
 // route is a handler with the scope that an operator key needs for it.
@@ -123,8 +165,8 @@ func (a *api) authorize(req *http.Request, scope hook.KeyScope) (*hook.OperatorK
 	if scope == "" {
 		return nil, nil
 	}
-	secret, ok := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer ")
-	if !ok || secret == "" {
+	scheme, secret, _ := strings.Cut(req.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") || secret == "" {
 		return nil, &hook.Error{Kind: hook.Unauthenticated, Detail: "send an operator key as Authorization: Bearer KEY; make one with: switchhook keys create"}
 	}
 	k, err := a.keys.find(req.Context(), a.Store, hook.Secret(secret))
@@ -167,6 +209,9 @@ var contract = map[hook.Kind]struct {
 // faultOf returns how an error looks outside. What is not a hook.Error is nobody
 // else's business.
 func faultOf(err error) (status int, f fault) {
+	if e, ok := errors.AsType[*methodError](err); ok {
+		return http.StatusMethodNotAllowed, fault{Code: 405, Message: "Method not allowed: " + e.Error()}
+	}
 	e, ok := errors.AsType[*hook.Error](err)
 	if !ok {
 		return http.StatusInternalServerError, fault{Code: 500, Message: "Internal error."}
@@ -183,8 +228,11 @@ func (a *api) fail(w http.ResponseWriter, req *http.Request, err error) {
 	if status == http.StatusInternalServerError {
 		a.Log.ErrorContext(req.Context(), "api", "route", req.Pattern, "err", err)
 	}
-	if status == http.StatusServiceUnavailable {
+	switch status {
+	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "1")
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", "Bearer") // RFC 9110, 11.6.1
 	}
 	writeJSON(w, status, f)
 }
@@ -198,8 +246,8 @@ func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxDocument))
 	dec.DisallowUnknownFields()
 	err := dec.Decode(v)
-	if err == nil && dec.More() {
-		err = errors.New("there is something after the JSON value")
+	if err == nil {
+		err = ended(dec)
 	}
 	if e, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return &hook.Error{Kind: hook.TooLarge, Subject: "body", Detail: fmt.Sprintf("has more than %d bytes", e.Limit)}
@@ -210,8 +258,28 @@ func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
 	return nil
 }
 
+// ended returns an error if anything but white space follows.
+func ended(dec *json.Decoder) error {
+	_, err := dec.Token()
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return err
+	}
+	return errors.New("there is something after the JSON value")
+}
+
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // who hangs up does not get to read it
+	_ = newEncoder(w).Encode(v) // who hangs up does not get to read it
+}
+
+// newEncoder returns an encoder that leaves the bodies of events as they are: they
+// are shown with the bytes that are signed.
+func newEncoder(w io.Writer) *json.Encoder {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc
 }

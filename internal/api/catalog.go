@@ -10,7 +10,6 @@ import (
 
 	"github.com/switchhook/switchhook/internal/catalog"
 	"github.com/switchhook/switchhook/internal/hook"
-	"github.com/switchhook/switchhook/internal/store"
 )
 
 // EventType is an event type as the API shows it; lists lack the last three fields.
@@ -120,7 +119,7 @@ func (a *api) importCatalog(w http.ResponseWriter, r *http.Request) error {
 	notes := doc.Notes
 	if !dryRun {
 		// Kept as it came, so that a later version of the program reads it anew.
-		if err := a.Store.PutCatalogDocument(store.CatalogDocument{Product: doc.Product, Source: source, Imported: time.Now()}); err != nil {
+		if err := a.Store.PutCatalogDocument(doc.Product, source, time.Now()); err != nil {
 			return err
 		}
 		notes = append(notes, a.Catalog.Put(doc)...)

@@ -7,14 +7,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/switchhook/switchhook/internal/hook"
-	"github.com/switchhook/switchhook/internal/store"
 )
 
 const (
@@ -133,7 +134,7 @@ func (a *api) viewAttempt(x *hook.Attempt, e *hook.Event) Attempt {
 	return v
 }
 
-func (a *api) viewDelivery(r *http.Request, s *store.Standing) (Delivery, error) {
+func (a *api) viewDelivery(r *http.Request, s *hook.Standing) (Delivery, error) {
 	v := Delivery{
 		ID: s.ID.String(), EventID: s.ID.Event.String(), Event: s.Event.Type, TS: Instant(s.Event.TS),
 		State: s.State, Tries: s.Tries, Next: Instant(s.Due),
@@ -145,7 +146,7 @@ func (a *api) viewDelivery(r *http.Request, s *store.Standing) (Delivery, error)
 		last := a.viewAttempt(s.Last, s.Event)
 		v.Last = &last
 	}
-	sub, _ := a.Store.Directory().Subscription(s.ID.Subscription)
+	sub, _ := a.Directory.Subscription(s.ID.Subscription)
 	if sub == nil {
 		var err error
 		if sub, err = a.Store.DeletedSubscription(r.Context(), s.ID.Subscription); err != nil {
@@ -201,13 +202,9 @@ func (a *api) delivery(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	attempts, err := a.Store.Attempts(r.Context(), id)
-	if err != nil {
-		return err
-	}
 	v.Last = nil
-	for i := range attempts {
-		v.Attempts = append(v.Attempts, a.viewAttempt(&attempts[i], s.Event))
+	for i := range s.Log {
+		v.Attempts = append(v.Attempts, a.viewAttempt(&s.Log[i], s.Event))
 	}
 	writeJSON(w, http.StatusOK, v)
 	return nil
@@ -249,15 +246,18 @@ func (a *api) deliveries(w http.ResponseWriter, r *http.Request) error {
 }
 
 // filter reads which deliveries are meant.
-func (a *api) filter(q url.Values) (store.Filter, error) {
-	f := store.Filter{Limit: defaultPage, EventType: q.Get("event")}
+func (a *api) filter(q url.Values) (hook.DeliveryFilter, error) {
+	f := hook.DeliveryFilter{Limit: defaultPage, EventType: q.Get("event")}
 	var faults hook.Faults
-	for name := range q {
+	for _, name := range slices.Sorted(maps.Keys(q)) {
 		switch name {
 		case "state", "event_subscription_id", "app_id", "event", "from", "to", "page_size", "next_page_token":
 		default:
 			faults.Add(name, "is not known; known are state, event_subscription_id, app_id, event, from, to, page_size, next_page_token")
 		}
+	}
+	if q.Get("event_subscription_id") != "" && q.Get("app_id") != "" {
+		faults.Add("app_id", "cannot be given beside event_subscription_id")
 	}
 	for _, list := range q["state"] {
 		for name := range strings.SplitSeq(list, ",") {
@@ -279,18 +279,11 @@ func (a *api) filter(q url.Values) (store.Filter, error) {
 			return f, err
 		}
 		f.Subscriptions = []hook.SubscriptionKey{}
-		for _, s := range a.Store.Directory().Subscriptions(id) {
+		for _, s := range a.Directory.Subscriptions(id) {
 			f.Subscriptions = append(f.Subscriptions, s.Key)
 		}
 	}
-	for name, t := range map[string]*time.Time{"from": &f.From, "to": &f.To} {
-		if text := q.Get(name); text != "" {
-			var err error
-			if *t, err = time.Parse(time.RFC3339, text); err != nil {
-				faults.Add(name, "%q is not a time like 2026-01-31T15:04:05Z", text)
-			}
-		}
-	}
+	f.From, f.To = instant(q, "from", &faults), instant(q, "to", &faults)
 	if !f.From.IsZero() && !f.To.IsZero() && f.To.Before(f.From) {
 		faults.Add("to", "is before from")
 	}
@@ -310,8 +303,21 @@ func (a *api) filter(q url.Values) (store.Filter, error) {
 	return f, faults.Err("query")
 }
 
+// instant reads a time of a query. It is zero if it is not there.
+func instant(q url.Values, name string, faults *hook.Faults) time.Time {
+	text := q.Get(name)
+	if text == "" {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		faults.Add(name, "%q is not a time like 2026-01-31T15:04:05Z", text)
+	}
+	return t
+}
+
 // pageToken says where the next page of a query begins.
-func pageToken(q url.Values, c *store.Cursor) string {
+func pageToken(q url.Values, c *hook.Cursor) string {
 	if c == nil {
 		return ""
 	}
@@ -322,15 +328,15 @@ func pageToken(q url.Values, c *store.Cursor) string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-func parsePageToken(q url.Values, text string) (*store.Cursor, error) {
+func parsePageToken(q url.Values, text string) (*hook.Cursor, error) {
 	b, err := base64.RawURLEncoding.DecodeString(text)
-	if err != nil || len(b) != 32 {
+	if err != nil || len(b) != 32 || base64.RawURLEncoding.EncodeToString(b) != text {
 		return nil, errors.New("is not one that this API gave")
 	}
 	if string(b[:8]) != string(queryHash(q)) {
 		return nil, errors.New("belongs to a query with other parameters")
 	}
-	return &store.Cursor{
+	return &hook.Cursor{
 		ID: hook.DeliveryID{
 			Event:        hook.EventID(binary.BigEndian.Uint64(b[8:])),
 			Subscription: hook.SubscriptionKey(binary.BigEndian.Uint64(b[16:])),
@@ -369,6 +375,9 @@ func (a *api) resend(w http.ResponseWriter, r *http.Request) error {
 // ended undelivered.
 func (a *api) resendAll(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
+	if q.Has("page_size") {
+		return hook.Faults{{Field: "page_size", Message: "is for lists; all that are selected are made again"}}.Err("query")
+	}
 	if !q.Has("state") {
 		q.Set("state", "failed,exhausted,cancelled")
 	}

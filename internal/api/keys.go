@@ -7,7 +7,6 @@ import (
 
 	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/seal"
-	"github.com/switchhook/switchhook/internal/store"
 )
 
 // keyLife is how long a key that was found valid is not looked up again, and so
@@ -26,7 +25,7 @@ type keyEntry struct {
 }
 
 // find returns the key with this secret, or nil if there is none that is valid.
-func (c *keyCache) find(ctx context.Context, db *store.DB, secret hook.Secret) (*hook.OperatorKey, error) {
+func (c *keyCache) find(ctx context.Context, db Store, secret hook.Secret) (*hook.OperatorKey, error) {
 	hash := [32]byte(seal.Hash(secret.Reveal()))
 	now := time.Now()
 	c.mu.Lock()

@@ -21,6 +21,7 @@ func (a *api) apply(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	plan.Steps = orEmpty(plan.Steps)
 	writeJSON(w, http.StatusOK, plan)
 	return nil
 }
@@ -36,7 +37,7 @@ func boolParameter(r *http.Request, name string) (bool, error) {
 }
 
 func (a *api) accounts(w http.ResponseWriter, _ *http.Request) error {
-	writeJSON(w, http.StatusOK, map[string]any{"accounts": a.Store.Directory().Accounts()})
+	writeJSON(w, http.StatusOK, map[string]any{"accounts": orEmpty(a.Directory.Accounts())})
 	return nil
 }
 
@@ -55,7 +56,7 @@ type App struct {
 }
 
 func (a *api) viewApp(x *hook.App) App {
-	d := a.Store.Directory()
+	d := a.Directory
 	return App{
 		x.ID, x.Name, x.Account, x.ClientID, orEmpty(x.Scopes), orEmpty(x.CarrierCodes), x.Disabled, Instant(x.Created),
 		orEmpty(d.Installations(x.ID)), len(d.Subscriptions(x.ID)),
@@ -72,7 +73,7 @@ func orEmpty[T any](s []T) []T {
 
 func (a *api) apps(w http.ResponseWriter, _ *http.Request) error {
 	views := []App{}
-	for _, x := range a.Store.Directory().Apps() {
+	for _, x := range a.Directory.Apps() {
 		views = append(views, a.viewApp(x))
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"apps": views})
@@ -167,7 +168,7 @@ func viewSubscription(s *hook.Subscription) Subscription {
 
 func (a *api) subscriptions(w http.ResponseWriter, r *http.Request) error {
 	views := []Subscription{}
-	for _, s := range a.Store.Directory().Subscriptions(r.URL.Query().Get("app_id")) {
+	for _, s := range a.Directory.Subscriptions(r.URL.Query().Get("app_id")) {
 		views = append(views, viewSubscription(s))
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"event_subscriptions": views})

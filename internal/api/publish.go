@@ -20,6 +20,10 @@ const (
 	// maxBatch is how many bytes a JSON array may have. NDJSON has no such limit.
 	maxBatch = 32 << 20
 
+	// maxItems is how many items it may have, so that what they are answered with
+	// stays bounded as well.
+	maxItems = 50_000
+
 	// chunkItems and chunkBytes bound how much of a stream is accepted at a time.
 	chunkItems = 512
 	chunkBytes = 1 << 20
@@ -40,6 +44,9 @@ func answer(r *intake.Receipt) Accepted {
 // publish takes one event, an array of them, or a stream with one to a line.
 func (a *api) publish(w http.ResponseWriter, r *http.Request) error {
 	key := r.Header.Get("Idempotency-Key")
+	if len(key) > intake.MaxKey {
+		return hook.Faults{{Field: "Idempotency-Key", Message: fmt.Sprintf("is longer than %d bytes", intake.MaxKey)}}.Err("header")
+	}
 	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch media {
 	case "application/x-ndjson", "application/ndjson", "application/jsonl":
@@ -78,10 +85,13 @@ func firstByte(r *bufio.Reader) (byte, error) {
 	}
 }
 
+// useStream is what to do with a batch that is too large.
+const useStream = "send a large batch as application/x-ndjson, one event to a line"
+
 func badBody(err error) error {
 	if e, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return &hook.Error{Kind: hook.TooLarge, Subject: "body",
-			Detail: fmt.Sprintf("has more than %d bytes; send a large batch as application/x-ndjson, one event to a line", e.Limit)}
+			Detail: fmt.Sprintf("has more than %d bytes; %s", e.Limit, useStream)}
 	}
 	if errors.Is(err, io.EOF) {
 		return hook.Faults{{Message: "the body is empty: an event is expected, or an array of events"}}.Err("")
@@ -107,13 +117,20 @@ func (a *api) publishArray(w http.ResponseWriter, req *http.Request, body io.Rea
 	}
 	var items []intake.Item
 	for dec.More() {
+		if len(items) == maxItems {
+			return &hook.Error{Kind: hook.TooLarge, Subject: "array", Detail: fmt.Sprintf("has more than %d events; %s", maxItems, useStream)}
+		}
 		var raw json.RawMessage
 		if err := dec.Decode(&raw); err != nil {
 			return badArray(err, len(items))
 		}
 		items = append(items, intake.Item{Raw: raw, Key: itemKey(key, len(items))})
 	}
-	if _, err := dec.Token(); err != nil {
+	_, err := dec.Token()
+	if err == nil {
+		err = ended(dec)
+	}
+	if err != nil {
 		return badArray(err, len(items))
 	}
 	if len(items) == 0 {
@@ -185,7 +202,7 @@ func (a *api) publishStream(w http.ResponseWriter, r *http.Request, key string) 
 		if len(items) > 0 {
 			receipts := a.Intake.Accept(items, time.Now())
 			if !started {
-				if err := allUnavailable(receipts); err != nil {
+				if err := inVain(receipts); err != nil {
 					return err // nothing was accepted yet, so the status can still say so
 				}
 				started = true
@@ -193,7 +210,7 @@ func (a *api) publishStream(w http.ResponseWriter, r *http.Request, key string) 
 				w.WriteHeader(http.StatusAccepted)
 			}
 			if _, err := w.Write(a.lines(r, s, receipts)); err != nil {
-				return nil // nobody is there to be told any more
+				return nil //nolint:nilerr // nobody is there to be told any more
 			}
 			_ = ctl.Flush()
 		}
@@ -212,20 +229,24 @@ func (a *api) publishStream(w http.ResponseWriter, r *http.Request, key string) 
 	}
 }
 
-func allUnavailable(receipts []intake.Receipt) error {
+// inVain returns what prevented us from accepting anything, if something did.
+func inVain(receipts []intake.Receipt) (ours error) {
 	for _, r := range receipts {
-		if e, ok := errors.AsType[*hook.Error](r.Err); !ok || e.Kind != hook.Unavailable {
+		if r.Err == nil {
 			return nil
 		}
+		if status, _ := faultOf(r.Err); status >= 500 && ours == nil {
+			ours = r.Err
+		}
 	}
-	return receipts[0].Err
+	return ours
 }
 
 // stream reads events from lines.
 type stream struct {
 	in               *bufio.Reader
 	key              string
-	line             int   // how many have been read
+	line             int   // how many have been read whole
 	lines            []int // where the items of the last chunk stood
 	accepted, failed int
 	out              bytes.Buffer
@@ -244,7 +265,10 @@ func (s *stream) chunk() (items []intake.Item, err error) {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return items, err // a line whose end did not arrive may be half of one
 		}
-		if line = bytes.TrimSpace(line); len(line) > 0 {
+		if len(line) > 0 {
+			s.line++
+		}
+		if line = trim(line); len(line) > 0 {
 			s.lines = append(s.lines, s.line)
 			items = append(items, intake.Item{Raw: line, Key: itemKey(s.key, s.line-1)})
 			size += len(line)
@@ -267,17 +291,24 @@ func (s *stream) readLine() (line []byte, err error) {
 		if errors.Is(err, bufio.ErrBufferFull) {
 			continue
 		}
-		if len(line) > 0 {
-			s.line++
-		}
 		return line, err
 	}
+}
+
+// trim takes off the white space around an event. It leaves a line that is too
+// long as it is, for what was read of that must not look like all of it.
+func trim(line []byte) []byte {
+	line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+	if len(line) > intake.MaxEvent {
+		return line
+	}
+	return bytes.Trim(line, " \t\r\n")
 }
 
 // lines returns a line for each receipt.
 func (a *api) lines(req *http.Request, s *stream, receipts []intake.Receipt) []byte {
 	s.out.Reset()
-	enc := json.NewEncoder(&s.out)
+	enc := newEncoder(&s.out)
 	for i := range receipts {
 		r := &receipts[i]
 		if r.Err != nil {

@@ -96,15 +96,16 @@ type Type struct {
 
 // Sample is an example of a body.
 type Sample struct {
-	Name, Summary string
-	Body          json.RawMessage // compact
+	Name    string          `json:"name"`
+	Summary string          `json:"summary,omitempty"`
+	Body    json.RawMessage `json:"body"` // compact
 }
 
 // SampleFault says what is wrong with a sample.
 type SampleFault struct {
-	EventType string
-	Sample    string
-	Faults    []Fault
+	EventType string  `json:"event"`
+	Sample    string  `json:"sample"`
+	Faults    []Fault `json:"faults"`
 }
 
 // CheckSamples compares every sample with the schema of its event type and

@@ -27,6 +27,10 @@ const (
 	// firstMillis is the lowest event_ts that can be meant as milliseconds: 1973. What
 	// is below it was meant as seconds.
 	firstMillis = 100_000_000_000
+
+	// lastMillis is the end of the year 9999. What is above it was meant as
+	// microseconds or nanoseconds.
+	lastMillis = 253_402_300_799_999
 )
 
 // decoded is an item that may be stored.
@@ -50,7 +54,7 @@ type routing struct {
 // that names every fault it can.
 func (in *Intake) decode(item Item, now time.Time) (*decoded, error) {
 	if len(item.Raw) > MaxEvent {
-		return nil, tooLarge(len(item.Raw))
+		return nil, tooLarge()
 	}
 	// Room for an event_ts that may have to be added.
 	doc, err := canon.Append(make([]byte, 0, len(item.Raw)+32), item.Raw)
@@ -74,7 +78,7 @@ func (in *Intake) decode(item Item, now time.Time) (*decoded, error) {
 	doc, payload := d.root(doc, now, &f)
 	in.route(d, payload, r, &f)
 	if len(doc) > MaxEvent {
-		return nil, tooLarge(len(doc))
+		return nil, tooLarge()
 	}
 	d.event.Body = doc
 	if len(f) == 0 {
@@ -83,8 +87,8 @@ func (in *Intake) decode(item Item, now time.Time) (*decoded, error) {
 	return d, f.Err("event")
 }
 
-func tooLarge(n int) error {
-	return &hook.Error{Kind: hook.TooLarge, Subject: "event", Detail: fmt.Sprintf("has %d bytes; at most %d are allowed", n, MaxEvent)}
+func tooLarge() error {
+	return &hook.Error{Kind: hook.TooLarge, Subject: "event", Detail: fmt.Sprintf("has more than %d bytes", MaxEvent)}
 }
 
 // cutRouting takes $routing out of the document, in place.
@@ -179,6 +183,8 @@ func (d *decoded) root(doc []byte, now time.Time, f *hook.Faults) (whole, payloa
 		f.Add("/event_ts", "must be the time of the event as an integer, in milliseconds since 1970")
 	case ms < firstMillis:
 		f.Add("/event_ts", "is %d, which looks like seconds; milliseconds since 1970 are expected", ms)
+	case ms > lastMillis:
+		f.Add("/event_ts", "is %d, which is beyond the year 9999; milliseconds since 1970 are expected", ms)
 	}
 	d.event.TS = time.UnixMilli(ms)
 	return doc, payload

@@ -120,7 +120,7 @@ func (w *world) stored(id hook.EventID) (*hook.Event, []hook.SubscriptionKey) {
 // deliveries returns how many deliveries are in the store.
 func (w *world) deliveries() int {
 	w.t.Helper()
-	page, _, err := w.db.Deliveries(context.Background(), store.Filter{Limit: 1000})
+	page, _, err := w.db.Deliveries(context.Background(), hook.DeliveryFilter{Limit: 1000})
 	must(w.t, err)
 	return len(page)
 }

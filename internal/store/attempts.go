@@ -90,13 +90,11 @@ func (db *DB) Event(ctx context.Context, id hook.EventID) (e *hook.Event, owed [
 	return e, owed, err
 }
 
-// Attempts returns the log of a delivery, oldest first.
-func (db *DB) Attempts(ctx context.Context, d hook.DeliveryID) (all []hook.Attempt, err error) {
-	err = db.sql.read(ctx, func(t tx) error {
-		return t.query(selectAttempts+`WHERE event_id = $1 AND subscription = $2 ORDER BY id`, func(r row) error {
-			all = append(all, scanAttempt(r))
-			return nil
-		}, int64(d.Event), int64(d.Subscription))
-	})
+// attempts returns the log of a delivery, oldest first.
+func attempts(t tx, d hook.DeliveryID) (all []hook.Attempt, err error) {
+	err = t.query(selectAttempts+`WHERE event_id = $1 AND subscription = $2 ORDER BY id`, func(r row) error {
+		all = append(all, scanAttempt(r))
+		return nil
+	}, int64(d.Event), int64(d.Subscription))
 	return all, err
 }

@@ -15,20 +15,21 @@ type CatalogDocument struct {
 }
 
 // PutCatalogDocument stores a document in the place of the product's earlier one.
-func (db *DB) PutCatalogDocument(d CatalogDocument) error {
+func (db *DB) PutCatalogDocument(product string, source []byte, now time.Time) error {
 	return db.sql.write(func(t tx) error {
 		_, err := t.exec(`
-			INSERT INTO catalog_documents (product, source, imported) VALUES ($1, $2, $3)
+			INSERT INTO catalog_documents (product, source, imported, first_imported) VALUES ($1, $2, $3, $3)
 			ON CONFLICT (product) DO UPDATE SET source = excluded.source, imported = excluded.imported`,
-			d.Product, d.Source, millis(d.Imported))
+			product, source, millis(now))
 		return err
 	}, nil)
 }
 
-// CatalogDocuments returns the imported documents in the order of their import.
+// CatalogDocuments returns the imported documents in the order in which their
+// products came first: an event name belongs to the first that had it.
 func (db *DB) CatalogDocuments(ctx context.Context) (all []CatalogDocument, err error) {
 	err = db.sql.read(ctx, func(t tx) error {
-		return t.query(`SELECT product, source, imported FROM catalog_documents ORDER BY imported, product`, func(r row) error {
+		return t.query(`SELECT product, source, imported FROM catalog_documents ORDER BY first_imported, product`, func(r row) error {
 			all = append(all, CatalogDocument{r.text(0), r.blob(1), fromMillis(r.int(2))})
 			return nil
 		})

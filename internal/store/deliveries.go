@@ -10,37 +10,6 @@ import (
 	"github.com/switchhook/switchhook/internal/hook"
 )
 
-// Standing is a delivery as it stands.
-type Standing struct {
-	hook.Delivery
-	// Event is what is delivered; in lists it lacks the body.
-	Event *hook.Event
-	// Last is the latest log row, nil if there is none yet.
-	Last *hook.Attempt
-}
-
-// Filter selects deliveries.
-type Filter struct {
-	// Subscriptions, or all if nil.
-	Subscriptions []hook.SubscriptionKey
-	// States, or all if nil.
-	States []hook.State
-	// EventType, or all if empty.
-	EventType string
-	// From and To bound when the event was accepted. Zero times: no bound.
-	From, To time.Time
-	// Limit is how many are returned at most.
-	Limit int
-	// After continues where the page before ended.
-	After *Cursor
-}
-
-// Cursor is the last delivery that a page looked at.
-type Cursor struct {
-	ID  hook.DeliveryID
-	Due int64 // Unix milliseconds, where the order is by that
-}
-
 // scanLimit bounds how many events one page looks at, so that a filter which
 // hardly anything passes answers in time, if with an empty page and where to go
 // on.
@@ -49,7 +18,7 @@ const scanLimit = 20_000
 // Deliveries returns a page of deliveries, and where the next page begins if there
 // may be one. The latest events come first, but for deliveries that wait: those
 // come by subscription in the order in which they are due.
-func (db *DB) Deliveries(ctx context.Context, f Filter) (page []Standing, next *Cursor, err error) {
+func (db *DB) Deliveries(ctx context.Context, f hook.DeliveryFilter) (page []hook.Standing, next *hook.Cursor, err error) {
 	seek := seekEvents
 	switch {
 	case slices.Equal(f.States, []hook.State{hook.Waiting}):
@@ -72,7 +41,7 @@ func (db *DB) Deliveries(ctx context.Context, f Filter) (page []Standing, next *
 			if err != nil {
 				return err
 			}
-			if s == nil || !f.passes(s) {
+			if s == nil || !passes(&f, s) {
 				continue
 			}
 			s.Event.Body = nil
@@ -90,14 +59,17 @@ func (db *DB) Deliveries(ctx context.Context, f Filter) (page []Standing, next *
 	return page, next, err
 }
 
-func (f *Filter) passes(s *Standing) bool {
+func passes(f *hook.DeliveryFilter, s *hook.Standing) bool {
 	return (f.States == nil || slices.Contains(f.States, s.State)) && (f.EventType == "" || f.EventType == s.Event.Type)
 }
 
-// Delivery returns one delivery with its event.
-func (db *DB) Delivery(ctx context.Context, id hook.DeliveryID) (s *Standing, err error) {
+// Delivery returns one delivery with its event and its log.
+func (db *DB) Delivery(ctx context.Context, id hook.DeliveryID) (s *hook.Standing, err error) {
 	err = db.sql.read(ctx, func(t tx) error {
-		s, err = db.standing(t, id)
+		if s, err = db.standing(t, id); err != nil || s == nil {
+			return err
+		}
+		s.Log, err = attempts(t, id)
 		return err
 	})
 	if err == nil && s == nil {
@@ -113,8 +85,8 @@ func noDelivery(id hook.DeliveryID) error {
 
 // standing reads how a delivery stands, or nil if there is no such delivery. What
 // is not in the log yet waits for its first attempt.
-func (db *DB) standing(t tx, id hook.DeliveryID) (*Standing, error) {
-	s := &Standing{Delivery: hook.Delivery{ID: id}}
+func (db *DB) standing(t tx, id hook.DeliveryID) (*hook.Standing, error) {
+	s := &hook.Standing{Delivery: hook.Delivery{ID: id}}
 	var owed []hook.SubscriptionKey
 	err := t.query(selectEvent+`WHERE id = $1`, func(r row) (err error) {
 		s.Event, owed, err = db.scanEvent(r)
@@ -135,7 +107,7 @@ func (db *DB) standing(t tx, id hook.DeliveryID) (*Standing, error) {
 }
 
 // bounds returns the event ids that the filter allows.
-func (f *Filter) bounds() (from, to int64) {
+func bounds(f *hook.DeliveryFilter) (from, to int64) {
 	to = math.MaxInt64
 	if !f.From.IsZero() {
 		from = hook.FirstID(f.From)
@@ -147,7 +119,7 @@ func (f *Filter) bounds() (from, to int64) {
 }
 
 // latestFirst is the order of lists, but for what waits.
-func latestFirst(a, b Cursor) int {
+func latestFirst(a, b hook.Cursor) int {
 	return cmp.Or(cmp.Compare(b.ID.Event, a.ID.Event), cmp.Compare(a.ID.Subscription, b.ID.Subscription))
 }
 
@@ -164,8 +136,8 @@ const (
 )
 
 // seekEvents walks the events from the latest down.
-func seekEvents(t tx, f Filter) (found []Cursor, more bool, err error) {
-	from, to := f.bounds()
+func seekEvents(t tx, f hook.DeliveryFilter) (found []hook.Cursor, more bool, err error) {
+	from, to := bounds(&f)
 	if f.After != nil { // some of whose event's deliveries may be left
 		to = min(to, int64(f.After.ID.Event))
 	}
@@ -173,7 +145,7 @@ func seekEvents(t tx, f Filter) (found []Cursor, more bool, err error) {
 	err = t.query(selectRecent, func(r row) error {
 		events++
 		for _, k := range parseOwed(r.blob(1)) {
-			c := Cursor{ID: hook.DeliveryID{Event: hook.EventID(r.int(0)), Subscription: k}}
+			c := hook.Cursor{ID: hook.DeliveryID{Event: hook.EventID(r.int(0)), Subscription: k}}
 			if f.After != nil && latestFirst(c, *f.After) <= 0 || f.Subscriptions != nil && !slices.Contains(f.Subscriptions, k) {
 				continue
 			}
@@ -184,7 +156,7 @@ func seekEvents(t tx, f Filter) (found []Cursor, more bool, err error) {
 	if events == scanLimit && len(found) == 0 {
 		// Nothing here, but the next page must know where to go on.
 		err = t.query(`SELECT id FROM events WHERE id >= $1 AND id <= $2 ORDER BY id DESC LIMIT 1 OFFSET $3`, func(r row) error {
-			found = []Cursor{{ID: hook.DeliveryID{Event: hook.EventID(r.int(0)), Subscription: math.MaxInt64}}}
+			found = []hook.Cursor{{ID: hook.DeliveryID{Event: hook.EventID(r.int(0)), Subscription: math.MaxInt64}}}
 			return nil
 		}, from, to, scanLimit-1)
 	}
@@ -192,8 +164,8 @@ func seekEvents(t tx, f Filter) (found []Cursor, more bool, err error) {
 }
 
 // seekUndelivered looks only at the log rows that ended undelivered.
-func seekUndelivered(t tx, f Filter) (found []Cursor, more bool, err error) {
-	from, to := f.bounds()
+func seekUndelivered(t tx, f hook.DeliveryFilter) (found []hook.Cursor, more bool, err error) {
+	from, to := bounds(&f)
 	if f.After != nil {
 		to = min(to, int64(f.After.ID.Event))
 	}
@@ -201,7 +173,7 @@ func seekUndelivered(t tx, f Filter) (found []Cursor, more bool, err error) {
 		n := 0
 		err := t.query(selectUndelivered, func(r row) error {
 			n++
-			c := Cursor{ID: hook.DeliveryID{Event: hook.EventID(r.int(0)), Subscription: k}}
+			c := hook.Cursor{ID: hook.DeliveryID{Event: hook.EventID(r.int(0)), Subscription: k}}
 			if f.After == nil || latestFirst(c, *f.After) > 0 {
 				found = append(found, c)
 			}
@@ -220,8 +192,8 @@ func seekUndelivered(t tx, f Filter) (found []Cursor, more bool, err error) {
 }
 
 // seekWaiting looks only at outstanding rows.
-func seekWaiting(t tx, f Filter) (found []Cursor, more bool, err error) {
-	from, to := f.bounds()
+func seekWaiting(t tx, f hook.DeliveryFilter) (found []hook.Cursor, more bool, err error) {
+	from, to := bounds(&f)
 	slices.Sort(f.Subscriptions)
 	for _, k := range f.Subscriptions {
 		due, event := int64(-1), int64(0)
@@ -234,7 +206,7 @@ func seekWaiting(t tx, f Filter) (found []Cursor, more bool, err error) {
 			}
 		}
 		err := t.query(selectWaiting, func(r row) error {
-			found = append(found, Cursor{ID: hook.DeliveryID{Event: hook.EventID(r.int(1)), Subscription: k}, Due: r.int(0)})
+			found = append(found, hook.Cursor{ID: hook.DeliveryID{Event: hook.EventID(r.int(1)), Subscription: k}, Due: r.int(0)})
 			return nil
 		}, int64(k), due, event, from, to, f.Limit+1-len(found))
 		if err != nil {

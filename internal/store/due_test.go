@@ -224,10 +224,19 @@ func TestFinish(t *testing.T) {
 		if b, err := db.Backlogs(t.Context()); err != nil || len(b) != 0 {
 			t.Errorf("still outstanding: %v, %v", b, err)
 		}
-		if all, err := db.Attempts(t.Context(), d.ID); err != nil || len(all) != 3 || all[0].ID >= all[1].ID || all[1].ID >= all[2].ID {
+		if all, err := attemptsOf(t, db, d.ID); err != nil || len(all) != 3 || all[0].ID >= all[1].ID || all[1].ID >= all[2].ID {
 			t.Errorf("log %+v, %v", all, err)
 		}
 	})
+}
+
+// attemptsOf returns the log rows of a delivery, also of one whose event is gone.
+func attemptsOf(t *testing.T, db *DB, id hook.DeliveryID) (all []hook.Attempt, err error) {
+	err = db.sql.read(t.Context(), func(t tx) (err error) {
+		all, err = attempts(t, id)
+		return err
+	})
+	return all, err
 }
 
 // An outcome that is retried at once leaves the delivery in the node's hand, or
@@ -323,7 +332,7 @@ func TestFinishAfterTheLease(t *testing.T) {
 		if err != nil || s.Delivery != done {
 			t.Errorf("stands as %+v, %v; want %+v", s.Delivery, err, done)
 		}
-		if all, err := db.Attempts(t.Context(), d.ID); err != nil || len(all) != 2 {
+		if all, err := attemptsOf(t, db, d.ID); err != nil || len(all) != 2 {
 			t.Errorf("%d log rows, %v; want both", len(all), err)
 		}
 		// The other way round: b has delivered it before a's late failure comes in.
@@ -408,7 +417,7 @@ func TestResend(t *testing.T) {
 			t.Fatalf("due again: %+v", c.Deliveries)
 		}
 		finish(t, db, n, c.Deliveries[0].Delivery, 503, later)
-		all, err := db.Attempts(t.Context(), id)
+		all, err := attemptsOf(t, db, id)
 		must(t, err)
 		if len(all) != 3 || all[1].Kind != hook.KindResend || all[1].Detail != "by ann" || all[2].Retry != 0 || all[2].State != hook.Waiting {
 			t.Errorf("log %+v", all)
@@ -448,7 +457,7 @@ func TestPages(t *testing.T) {
 				want[d.ID] = finish(t, db, n, d, o, now).State
 			}
 		}
-		for name, f := range map[string]Filter{
+		for name, f := range map[string]hook.DeliveryFilter{
 			"all":                 {},
 			"one subscription":    {Subscriptions: keys[1:2]},
 			"delivered":           {States: []hook.State{hook.Delivered}},
@@ -520,7 +529,7 @@ func TestExpire(t *testing.T) {
 			}
 		}
 		expire(now.Add(time.Minute))
-		gone, err := db.Attempts(t.Context(), hook.DeliveryID{Event: done, Subscription: 1})
+		gone, err := attemptsOf(t, db, hook.DeliveryID{Event: done, Subscription: 1})
 		if err != nil || len(gone) != 0 {
 			t.Errorf("log rows left: %d, %v", len(gone), err)
 		}

@@ -337,12 +337,12 @@ func TestKeys(t *testing.T) {
 
 func TestCatalogDocuments(t *testing.T) {
 	onEachStore(t, func(t *testing.T, db *DB) {
-		must(t, db.PutCatalogDocument(CatalogDocument{"b", []byte("1"), now}))
-		must(t, db.PutCatalogDocument(CatalogDocument{"a", []byte("2"), now.Add(time.Second)}))
-		must(t, db.PutCatalogDocument(CatalogDocument{"a", []byte("3"), now.Add(2 * time.Second)}))
+		must(t, db.PutCatalogDocument("b", []byte("1"), now))
+		must(t, db.PutCatalogDocument("a", []byte("2"), now.Add(time.Second)))
+		must(t, db.PutCatalogDocument("b", []byte("3"), now.Add(2*time.Second)))
 		docs, err := db.CatalogDocuments(t.Context())
 		must(t, err)
-		if len(docs) != 2 || docs[0].Product != "b" || string(docs[1].Source) != "3" {
+		if len(docs) != 2 || docs[0].Product != "b" || string(docs[0].Source) != "3" || string(docs[1].Source) != "2" {
 			t.Errorf("%+v", docs)
 		}
 		must(t, db.SetCheckMode("e", hook.CheckStrict))

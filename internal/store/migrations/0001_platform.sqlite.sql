@@ -77,9 +77,10 @@ CREATE TABLE operator_keys (
 ) STRICT;
 
 CREATE TABLE catalog_documents (
-	product  TEXT PRIMARY KEY,
-	source   BLOB NOT NULL,
-	imported INTEGER NOT NULL
+	product        TEXT PRIMARY KEY,
+	source         BLOB NOT NULL,
+	imported       INTEGER NOT NULL,
+	first_imported INTEGER NOT NULL -- the order in which products claim event names
 ) STRICT;
 
 CREATE TABLE check_modes (

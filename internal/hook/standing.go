@@ -1,0 +1,36 @@
+package hook
+
+import "time"
+
+// Standing is a delivery as it stands.
+type Standing struct {
+	Delivery
+	// Event is what is delivered; in lists it lacks the body.
+	Event *Event
+	// Last is the latest log row, nil if there is none yet.
+	Last *Attempt
+	// Log holds all log rows, oldest first; lists lack it.
+	Log []Attempt
+}
+
+// DeliveryFilter selects deliveries.
+type DeliveryFilter struct {
+	// Subscriptions, or all if nil.
+	Subscriptions []SubscriptionKey
+	// States, or all if nil.
+	States []State
+	// EventType, or all if empty.
+	EventType string
+	// From and To bound when the event was accepted. Zero times: no bound.
+	From, To time.Time
+	// Limit is how many are returned at most.
+	Limit int
+	// After continues where the page before ended.
+	After *Cursor
+}
+
+// Cursor is the last delivery that a page looked at.
+type Cursor struct {
+	ID  DeliveryID
+	Due int64 // Unix milliseconds, where the order is by that
+}

@@ -1,0 +1,118 @@
+// Package layout holds the test that the packages depend on one another as
+// docs/design.md says.
+package layout
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/switchhook/switchhook"
+
+// arrows says which packages of this module a package may import. A package that is
+// not named here is an oversight.
+var arrows = map[string][]string{
+	"cmd/switchhook": {"internal/...", "webhook"},
+
+	"internal/api": {"internal/catalog", "internal/deliver", "internal/hook", "internal/intake", "internal/manage", "internal/outbound", "internal/seal", "webhook"},
+
+	"internal/intake":    {"internal/canon", "internal/catalog", "internal/hook", "webhook"},
+	"internal/manage":    {"internal/catalog", "internal/challenge", "internal/hook"},
+	"internal/challenge": {"internal/hook", "internal/outbound", "webhook"},
+	"internal/deliver":   {"internal/hook", "internal/outbound"},
+	"internal/outbound":  {"internal/hook", "webhook"},
+	"internal/catalog":   {"internal/hook"},
+
+	// The store knows the others only for the types that it keeps.
+	"internal/store": {"internal/deliver", "internal/hook", "internal/intake", "internal/seal"},
+
+	"internal/canon":   {},
+	"internal/dnstest": {},
+	"internal/hook":    {},
+	"internal/memnet":  {},
+	"internal/seal":    {},
+	"webhook":          {},
+}
+
+// onlyStandardLibrary are packages that cost whoever imports them nothing else.
+var onlyStandardLibrary = []string{"webhook", "internal/canon", "internal/hook", "internal/seal"}
+
+// Arrows point one way: from the program over the modules to the vocabulary.
+func TestArrows(t *testing.T) {
+	found := map[string]bool{}
+	for file, imports := range importsOf(t, func(name string) bool { return !strings.HasSuffix(name, "_test.go") }) {
+		from := path.Dir(file)
+		found[from] = true
+		allowed, ok := arrows[from]
+		if !ok {
+			t.Errorf("package %s is not in the table of arrows", from)
+			continue
+		}
+		for _, to := range imports {
+			local, ours := strings.CutPrefix(to, module+"/")
+			switch {
+			case ours && !slices.Contains(allowed, local) && !slices.Contains(allowed, path.Dir(local)+"/..."):
+				t.Errorf("%s imports %s, which %s may not", file, local, from)
+			case !ours && strings.Contains(to, ".") && slices.Contains(onlyStandardLibrary, from):
+				t.Errorf("%s imports %s; %s imports only the standard library", file, to, from)
+			}
+		}
+	}
+	for from := range arrows {
+		if !found[from] {
+			t.Errorf("package %s is in the table of arrows and nowhere else", from)
+		}
+	}
+}
+
+// Whoever imports webhook gets nothing else with it, not even its tests' helpers.
+func TestWebhookTests(t *testing.T) {
+	for file, imports := range importsOf(t, func(name string) bool { return strings.HasSuffix(name, "_test.go") }) {
+		for _, to := range imports {
+			if path.Dir(file) == "webhook" && strings.Contains(to, ".") && to != module+"/webhook" {
+				t.Errorf("%s imports %s", file, to)
+			}
+		}
+	}
+}
+
+// importsOf returns the imports of the module's files that are wanted.
+func importsOf(t *testing.T, wanted func(name string) bool) map[string][]string {
+	t.Helper()
+	all := map[string][]string{}
+	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && file != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || d.Name() == "tools"):
+			return fs.SkipDir
+		case d.IsDir() || !strings.HasSuffix(file, ".go") || file == "layout_test.go" || !wanted(file):
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		file = filepath.ToSlash(file)
+		all[file] = nil
+		for _, i := range f.Imports {
+			to, err := strconv.Unquote(i.Path.Value)
+			if err != nil {
+				return err
+			}
+			all[file] = append(all[file], to)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
