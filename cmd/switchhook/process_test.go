@@ -190,11 +190,10 @@ type inbox struct {
 	name, secret string
 	url          string
 
+	mu sync.Mutex
 	// before, if set, decides what becomes of a request, knowing how often its id
 	// arrived already: a status other than 0 is the answer.
-	before func(times int) int
-
-	mu       sync.Mutex
+	before   func(times int) int
 	got      map[string]*letter // by request id
 	repeated int
 	faults   []string
@@ -217,14 +216,14 @@ func openInbox(t testing.TB, name, secret string) *inbox {
 	must(t, err)
 	take := r.Handler(func(_ context.Context, e *webhook.Event) error { return b.take(e) })
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if b.before != nil {
-			b.mu.Lock()
-			times := 0
-			if l := b.got[r.Header.Get(webhook.HeaderRequestID)]; l != nil {
-				times = l.times
-			}
-			b.mu.Unlock()
-			if status := b.before(times); status != 0 {
+		b.mu.Lock()
+		before, times := b.before, 0
+		if l := b.got[r.Header.Get(webhook.HeaderRequestID)]; l != nil {
+			times = l.times
+		}
+		b.mu.Unlock()
+		if before != nil {
+			if status := before(times); status != 0 {
 				w.WriteHeader(status)
 				return
 			}

@@ -23,9 +23,11 @@ import (
 //	field NAME PATTERN     set a variable to what the pattern's group finds in
 //	                       the last standard output
 func TestScripts(t *testing.T) {
+	path := filepath.Dir(program(t)) + string(filepath.ListSeparator) + os.Getenv("PATH")
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
 		Setup: func(e *testscript.Env) error {
+			e.Setenv("PATH", path)
 			e.Setenv("NO_COLOR", "1")
 			e.Setenv("TZ", "UTC")
 			e.Values[scriptKey{}] = &script{t: e.T().(testing.TB), inboxes: map[string]*inbox{}}
