@@ -34,7 +34,7 @@ import (
 // processes of their own, as in life.
 type bench struct {
 	events, endpoints, publishers, posters int
-	seconds                                int
+	seconds, backlog                       int
 	only                                   []string
 
 	out     io.Writer
@@ -57,6 +57,7 @@ func newBench() *cobra.Command {
 		},
 	}
 	fl := cmd.Flags()
+	fl.IntVar(&b.backlog, "backlog", 100_000, "deliveries that wait for each of the two broken endpoints when isolation is measured")
 	fl.IntVar(&b.events, "events", 300_000, "events of the throughput measurement")
 	fl.IntVar(&b.endpoints, "endpoints", 64, "endpoints they go to")
 	fl.IntVar(&b.publishers, "publishers", 4, "connections that publish them")
@@ -615,9 +616,8 @@ func (b *bench) isolation(ctx context.Context) error {
 		return err
 	}
 	before, _ := p.memory()
-	const backlog = 100_000
 	for _, carrier := range []int{2, 3} {
-		if err := b.backlog(ctx, publish, backlog, carrier); err != nil {
+		if err := b.pile(ctx, publish, b.backlog, carrier); err != nil {
 			return err
 		}
 	}
@@ -629,13 +629,13 @@ func (b *bench) isolation(ctx context.Context) error {
 	t := tabwriter.NewWriter(b.out, 0, 0, 2, ' ', 0)
 	a, z := alone.at(0.99), beside.at(0.99)
 	fmt.Fprintf(t, "healthy endpoint alone, %d/s\tp50 %v\tp99 %v\t%.0f MiB\n", rate, alone.at(0.5), a, before)
-	fmt.Fprintf(t, "beside a hanging and a refusing one, %d waiting each\tp50 %v\tp99 %v\t%.0f MiB (at most %.0f)\n", backlog, beside.at(0.5), z, after, peak)
+	fmt.Fprintf(t, "beside a hanging and a refusing one, %d waiting each\tp50 %v\tp99 %v\t%.0f MiB (at most %.0f)\n", b.backlog, beside.at(0.5), z, after, peak)
 	fmt.Fprintf(t, "ratio of the p99s\t%.2f\t\t\n", z.Seconds()/a.Seconds())
 	return t.Flush()
 }
 
-// backlog publishes n events for one carrier.
-func (b *bench) backlog(ctx context.Context, url string, n, carrier int) error {
+// pile publishes n events for one carrier.
+func (b *bench) pile(ctx context.Context, url string, n, carrier int) error {
 	one := *b
 	one.events, one.publishers, one.endpoints = n, 1, 1
 	r, w := io.Pipe()
