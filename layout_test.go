@@ -21,11 +21,12 @@ const module = "github.com/switchhook/switchhook"
 var arrows = map[string][]string{
 	"cmd/switchhook": {"internal/...", "webhook"},
 
-	"internal/api": {"internal/catalog", "internal/deliver", "internal/hook", "internal/intake", "internal/manage", "internal/outbound", "internal/seal", "webhook"},
+	"internal/api": {"internal/catalog", "internal/deliver", "internal/hook", "internal/intake", "internal/manage", "internal/oauth", "internal/outbound", "webhook"},
 
 	"internal/intake":    {"internal/canon", "internal/catalog", "internal/hook", "webhook"},
 	"internal/manage":    {"internal/catalog", "internal/challenge", "internal/hook"},
 	"internal/challenge": {"internal/hook", "internal/outbound", "webhook"},
+	"internal/oauth":     {"internal/hook"},
 	"internal/deliver":   {"internal/hook", "internal/outbound"},
 	"internal/outbound":  {"internal/hook", "webhook"},
 	"internal/catalog":   {"internal/hook"},

@@ -174,7 +174,7 @@ func (b *bench) platform(ctx context.Context, name string, urls ...string) (*pro
 	if err != nil {
 		return nil, "", err
 	}
-	c := hook.Change{Accounts: []*hook.Account{{ID: "bench"}}, ClientSecrets: map[string]hook.Secret{}}
+	c := hook.Change{Accounts: []*hook.Account{{ID: "bench"}}}
 	now := time.Now()
 	for i, url := range urls {
 		app := &hook.App{
@@ -184,7 +184,6 @@ func (b *bench) platform(ctx context.Context, name string, urls ...string) (*pro
 		id := hook.NewID()
 		k, _ := hook.KeyOf(id)
 		c.Apps = append(c.Apps, app)
-		c.ClientSecrets[app.ID] = hook.Secret(hook.NewSecret())
 		c.Subscriptions = append(c.Subscriptions, &hook.Subscription{
 			ID: id, Key: k, App: app.ID, Name: "bench", Events: []string{benchEvent}, URL: url,
 			Scope: hook.ScopeAccount, Source: hook.SourceDefault, State: hook.Valid, Created: now,

@@ -19,6 +19,7 @@ import (
 	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/intake"
 	"github.com/switchhook/switchhook/internal/manage"
+	"github.com/switchhook/switchhook/internal/oauth"
 	"github.com/switchhook/switchhook/internal/outbound"
 	"github.com/switchhook/switchhook/internal/seal"
 	"github.com/switchhook/switchhook/internal/store"
@@ -45,6 +46,7 @@ type settings struct {
 	deliver  deliver.Config
 	// retention is how long the log is kept.
 	retention time.Duration
+	publicURL string
 	log       *slog.Logger
 }
 
@@ -82,7 +84,7 @@ func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 	}
 	p.handler = api.New(api.Config{
 		Store: p.store, Directory: p.store.Directory(), Intake: p.intake, Manager: p.manager, Catalog: types, Client: p.client, Sender: p.sender,
-		Version: version(), Log: s.log,
+		Tokens: oauth.New(s.key.Derive), PublicURL: s.publicURL, Version: version(), Log: s.log,
 	})
 	return p, nil
 }

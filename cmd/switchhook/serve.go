@@ -27,6 +27,7 @@ import (
 // serveFlags are the settings of serve as people write them.
 type serveFlags struct {
 	config, listen, database, masterKeyFile         string
+	publicURL                                       string
 	dev                                             bool
 	allow                                           []string
 	endpointCA                                      string
@@ -56,6 +57,7 @@ precedence: flag, environment, file, default.`,
 	fl := cmd.Flags()
 	fl.StringVar(&f.config, "config", os.Getenv(envName("config")), "YAML file with settings")
 	fl.StringVar(&f.listen, "listen", "127.0.0.1:8040", "address to answer the API on")
+	fl.StringVar(&f.publicURL, "public-url", "", "URL under which the API is reached from outside, as apps are told it (default: where their request came)")
 	f.databaseFlags(fl)
 	fl.BoolVar(&f.dev, "dev", false, "for local work: permit endpoints on http and on this machine, and make a master key")
 	fl.StringSliceVar(&f.allow, "allow", nil, "addresses that endpoints may have although they are not public, as CIDR prefixes")
@@ -151,7 +153,7 @@ func (f *serveFlags) settings(log *slog.Logger) (settings, error) {
 	s.deliver = deliver.Config{
 		Schedule: f.retrySteps, InFlight: f.inFlight, MaxInFlight: f.maxInFlight, StopTimeout: f.stopTimeout,
 	}
-	s.retention = f.retention
+	s.retention, s.publicURL = f.retention, strings.TrimSuffix(f.publicURL, "/")
 	return s, nil
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/intake"
 	"github.com/switchhook/switchhook/internal/manage"
+	"github.com/switchhook/switchhook/internal/oauth"
 	"github.com/switchhook/switchhook/internal/outbound"
 	"github.com/switchhook/switchhook/webhook"
 )
@@ -50,6 +51,9 @@ type Config struct {
 	Catalog   *catalog.Catalog
 	Client    *outbound.Client
 	Sender    *deliver.Sender
+	Tokens    *oauth.Tokens
+	// PublicURL is where the API is reached from outside. Empty: where a request came.
+	PublicURL string
 	// Version is the program's.
 	Version string
 	Log     *slog.Logger
@@ -57,7 +61,8 @@ type Config struct {
 
 type api struct {
 	Config
-	keys keyCache
+	keys    keyCache
+	guesses guesses
 }
 
 // operator is where the operator API begins. Publishing has the path that the
@@ -71,6 +76,7 @@ func New(c Config) http.Handler {
 	for pattern, r := range a.routes() {
 		mux.Handle(pattern, a.handle(r))
 	}
+	mux.Handle("POST /oauth/token", a.handle(route{serve: a.token}))
 	mux.Handle("GET /health", a.handle(route{serve: func(w http.ResponseWriter, _ *http.Request) error {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "ok", "version": c.Version})
 		return nil
@@ -203,6 +209,7 @@ var contract = map[hook.Kind]struct {
 	hook.Unauthenticated: {http.StatusUnauthorized, 124, "Invalid access token:"},
 	hook.Forbidden:       {http.StatusForbidden, 403, "Forbidden:"},
 	hook.TooLarge:        {http.StatusRequestEntityTooLarge, 413, "Too large:"},
+	hook.TooMany:         {http.StatusTooManyRequests, 429, "Too many requests:"},
 	hook.Unavailable:     {http.StatusServiceUnavailable, 503, "Unavailable:"},
 }
 
@@ -224,13 +231,17 @@ func faultOf(err error) (status int, f fault) {
 }
 
 func (a *api) fail(w http.ResponseWriter, req *http.Request, err error) {
+	if failToken(w, err) {
+		return
+	}
 	status, f := faultOf(err)
 	if status == http.StatusInternalServerError {
 		a.Log.ErrorContext(req.Context(), "api", "route", req.Pattern, "err", err)
 	}
 	switch status {
-	case http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", "1")
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		e, _ := errors.AsType[*hook.Error](err)
+		w.Header().Set("Retry-After", retryAfter(e.Wait))
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", "Bearer") // RFC 9110, 11.6.1
 	}

@@ -49,7 +49,6 @@ func goldenPlatform(t *testing.T, o options) *platform {
 			ID: "app", Name: "number sync", Account: "carrier", ClientID: "client-id", Scopes: []string{cnamScope},
 			CarrierCodes: []int32{1}, SecretToken: secretToken, Created: now,
 		}},
-		ClientSecrets: map[string]hook.Secret{"app": "client-secret"},
 		Installations: []hook.Installation{{App: "app", Account: "customer", User: "u1"}, {App: "app", Account: "holding"}},
 	}
 	for i, s := range []hook.Subscription{

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/switchhook/switchhook/internal/hook"
-	"github.com/switchhook/switchhook/internal/seal"
 )
 
 // keyLife is how long a key that was found valid is not looked up again, and so
@@ -16,7 +15,7 @@ const keyLife = time.Second
 // keyCache keeps the operator keys that are in use at the moment.
 type keyCache struct {
 	mu    sync.Mutex
-	found map[[32]byte]keyEntry // by hash
+	found map[hook.SecretHash]keyEntry // by hash
 }
 
 type keyEntry struct {
@@ -26,7 +25,7 @@ type keyEntry struct {
 
 // find returns the key with this secret, or nil if there is none that is valid.
 func (c *keyCache) find(ctx context.Context, db Store, secret hook.Secret) (*hook.OperatorKey, error) {
-	hash := [32]byte(seal.Hash(secret.Reveal()))
+	hash := hook.HashSecret(secret)
 	now := time.Now()
 	c.mu.Lock()
 	e, ok := c.found[hash]
@@ -42,7 +41,7 @@ func (c *keyCache) find(ctx context.Context, db Store, secret hook.Secret) (*hoo
 		return nil, err
 	}
 	if c.found == nil || len(c.found) > 1000 {
-		c.found = map[[32]byte]keyEntry{}
+		c.found = map[hook.SecretHash]keyEntry{}
 	}
 	c.found[hash] = keyEntry{k, now.Add(keyLife)}
 	return k, nil

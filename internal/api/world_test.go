@@ -25,6 +25,7 @@ import (
 	"github.com/switchhook/switchhook/internal/intake"
 	"github.com/switchhook/switchhook/internal/manage"
 	"github.com/switchhook/switchhook/internal/memnet"
+	"github.com/switchhook/switchhook/internal/oauth"
 	"github.com/switchhook/switchhook/internal/outbound"
 	"github.com/switchhook/switchhook/internal/seal"
 	"github.com/switchhook/switchhook/internal/store"
@@ -122,7 +123,7 @@ func newPlatform(t testing.TB, o options) *platform {
 		in.Store = o.store(p.db)
 	}
 	p.handler = New(Config{
-		Store: p.db, Directory: p.db.Directory(), Intake: in, Catalog: p.catalog, Client: client, Sender: sender, Version: "1.2.3", Log: log,
+		Store: p.db, Directory: p.db.Directory(), Intake: in, Catalog: p.catalog, Client: client, Sender: sender, Tokens: oauth.New(sealing.Derive), Version: "1.2.3", Log: log,
 		Manager: &manage.Manager{
 			Store: p.db, Directory: p.db.Directory(), Catalog: p.catalog, Sender: sender,
 			Prober: &challenge.Prober{Client: client, IDs: ids}, Policy: call.Policy, Log: log,

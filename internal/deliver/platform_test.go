@@ -73,9 +73,8 @@ func newPlatform(t testing.TB, c deliver.Config, o outbound.Config) *platform {
 		Store: p.db, Sender: p.sender, IDs: hook.NewIDs(0, 0),
 	}
 	must(t, p.db.Change(hook.Change{
-		Accounts:      []*hook.Account{{ID: "carrier"}, {ID: customer}},
-		Apps:          []*hook.App{{ID: "app", Account: "carrier", Name: "app", ClientID: "client-id", Scopes: []string{"number_management_numbers:read:admin"}, CarrierCodes: []int32{1}, SecretToken: testSecret}},
-		ClientSecrets: map[string]hook.Secret{"app": "client-secret"},
+		Accounts: []*hook.Account{{ID: "carrier"}, {ID: customer}},
+		Apps:     []*hook.App{{ID: "app", Account: "carrier", Name: "app", ClientID: "client-id", Scopes: []string{"number_management_numbers:read:admin"}, CarrierCodes: []int32{1}, SecretToken: testSecret}},
 	}, time.Now()))
 	return p
 }

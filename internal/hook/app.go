@@ -1,6 +1,8 @@
 package hook
 
 import (
+	"crypto/sha256"
+	"crypto/subtle"
 	"slices"
 	"strings"
 	"time"
@@ -30,7 +32,32 @@ type App struct {
 	// SecretToken signs what the app receives. It is empty if what is stored cannot
 	// be decrypted; then nothing can be signed.
 	SecretToken Secret
-	Created     time.Time
+	// OldToken is the secret token that SecretToken has taken the place of.
+	OldToken OldToken
+	// ClientSecret is what is known of the secret of its OAuth client, and
+	// OldClientSecret of the one before.
+	ClientSecret    SecretHash
+	OldClientSecret OldClientSecret
+	Created         time.Time
+}
+
+// OldToken is a secret token that was replaced. Endpoints may prove themselves with
+// it until then; nothing is signed with it any more.
+type OldToken struct {
+	Secret Secret
+	Until  time.Time
+}
+
+// OldClientSecret is a client secret that was replaced. It is accepted until then.
+type OldClientSecret struct {
+	Hash  SecretHash
+	Until time.Time
+}
+
+// Accepts reports whether the client secret with this hash is one of the app's at
+// now.
+func (a *App) Accepts(h SecretHash, now time.Time) bool {
+	return a.ClientSecret.Equal(h) || a.OldClientSecret.Hash.Equal(h) && now.Before(a.OldClientSecret.Until)
 }
 
 // Installation says that an account, or one user of it, has authorized an app.
@@ -86,6 +113,19 @@ func (s Secret) GoString() string { return masked }
 
 // MarshalText masks the secret.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(masked), nil }
+
+// SecretHash is what is kept of a random secret that is only compared: its SHA-256.
+// The secret has 128 bits or more, so there is nothing to guess and no need for a
+// slow hash. The zero value is the hash of nothing that anybody has.
+type SecretHash [sha256.Size]byte
+
+// HashSecret returns the hash of a secret.
+func HashSecret(s Secret) SecretHash { return sha256.Sum256([]byte(s)) }
+
+// Equal compares in constant time. The zero value equals nothing, itself neither.
+func (h SecretHash) Equal(other SecretHash) bool {
+	return h != (SecretHash{}) && subtle.ConstantTimeCompare(h[:], other[:]) == 1
+}
 
 // Blank reports whether there is nothing in it that could keep a secret.
 func (s Secret) Blank() bool { return strings.TrimSpace(string(s)) == "" }

@@ -21,6 +21,7 @@ type Directory struct {
 	installations map[string]map[string]map[string]struct{} // app, account, user
 	byAccount     map[string]map[string]int                 // account to apps, with how many ties each has
 	byCarrier     map[int32]map[string]struct{}             // carrier code to apps
+	byClient      map[string]string                         // client id to app
 }
 
 type appEntry struct {
@@ -37,6 +38,7 @@ func NewDirectory() *Directory {
 		installations: map[string]map[string]map[string]struct{}{},
 		byAccount:     map[string]map[string]int{},
 		byCarrier:     map[int32]map[string]struct{}{},
+		byClient:      map[string]string{},
 	}
 }
 
@@ -50,16 +52,12 @@ type Change struct {
 	RemoveInstallations []Installation
 	RemoveSubscriptions []SubscriptionKey
 	RemoveApps          []string
-
-	// ClientSecrets are the secrets of new apps' OAuth clients, by app. The store
-	// keeps their hashes, a directory nothing of them.
-	ClientSecrets map[string]Secret
 }
 
 // Empty reports whether the change changes nothing.
 func (c *Change) Empty() bool {
 	return len(c.Accounts)+len(c.Apps)+len(c.Installations)+len(c.Subscriptions)+
-		len(c.RemoveInstallations)+len(c.RemoveSubscriptions)+len(c.RemoveApps)+len(c.ClientSecrets) == 0
+		len(c.RemoveInstallations)+len(c.RemoveSubscriptions)+len(c.RemoveApps) == 0
 }
 
 // Apply makes the change and returns the directory's new version.
@@ -101,6 +99,7 @@ func (d *Directory) putApp(a *App) {
 		d.unbind(entry.App)
 	}
 	entry.App = a
+	d.byClient[a.ClientID] = a.ID
 	d.tie(a.Account, a.ID)
 	for _, code := range a.CarrierCodes {
 		apps := d.byCarrier[code]
@@ -113,6 +112,7 @@ func (d *Directory) putApp(a *App) {
 }
 
 func (d *Directory) unbind(a *App) {
+	delete(d.byClient, a.ClientID)
 	d.untie(a.Account, a.ID)
 	for _, code := range a.CarrierCodes {
 		delete(d.byCarrier[code], a.ID)
@@ -287,6 +287,25 @@ func (d *Directory) App(id string) *App {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	if e := d.apps[id]; e != nil {
+		return e.App
+	}
+	return nil
+}
+
+// Authorized reports whether the app may act for the whole account: its owner, or
+// one that has installed it.
+func (d *Directory) Authorized(app, account string) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	e := d.apps[app]
+	return e != nil && d.installed(e.App, account, nil)
+}
+
+// Client returns the app with this client id, or nil.
+func (d *Directory) Client(id string) *App {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if e := d.apps[d.byClient[id]]; e != nil {
 		return e.App
 	}
 	return nil

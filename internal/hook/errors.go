@@ -3,6 +3,7 @@ package hook
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Error is a fault that the caller may be told: what went wrong with which
@@ -13,6 +14,9 @@ type Error struct {
 	// Detail says what to do, or what stands in the way, in a sentence.
 	Detail string
 	Faults Faults // for Invalid, the fields at fault
+	// Wait is for TooMany and Unavailable: how long to wait before trying again. 0:
+	// nobody knows.
+	Wait time.Duration
 }
 
 // Kind is the sort of an [Error].
@@ -34,6 +38,8 @@ const (
 	TooLarge
 	// Unavailable: the store cannot take it now; try again later.
 	Unavailable
+	// TooMany: more requests than are allowed; try again later.
+	TooMany
 
 	kindsEnd
 )

@@ -135,14 +135,13 @@ func (w *world) change(c hook.Change) {
 // there is. The app of the account "carrier" is bound to carrier code 1.
 func (w *world) put(accounts ...string) {
 	w.t.Helper()
-	c := hook.Change{ClientSecrets: map[string]hook.Secret{}}
+	var c hook.Change
 	for _, name := range accounts {
 		a := &hook.App{ID: name, Account: name, Name: name, ClientID: name, Scopes: []string{"shop:read", "number_management_numbers:read:admin"}, SecretToken: "a-secret-token"}
 		if name == "carrier" {
 			a.CarrierCodes = []int32{1}
 		}
 		c.Accounts, c.Apps = append(c.Accounts, &hook.Account{ID: name}), append(c.Apps, a)
-		c.ClientSecrets[name] = "a-client-secret"
 	}
 	w.change(c)
 }

@@ -200,17 +200,18 @@ func (p *planner) app(a *App, where string) {
 		p.faults.Add(where+"account_id", "account %q does not exist", a.Account)
 	}
 	now := p.findApp(a.Account, a.Name)
-	next := &hook.App{
-		Name: a.Name, Account: a.Account, Scopes: sorted(a.Scopes), CarrierCodes: sorted(a.CarrierCodes),
-		Disabled: a.Disabled, SecretToken: hook.Secret(a.SecretToken),
+	next := &hook.App{Name: a.Name, Account: a.Account}
+	if now != nil {
+		*next = *now
+	}
+	next.Scopes, next.CarrierCodes, next.Disabled = sorted(a.Scopes), sorted(a.CarrierCodes), a.Disabled
+	if a.SecretToken != "" && hook.Secret(a.SecretToken) != next.SecretToken {
+		// Said outright, a token takes the place of all before it at once.
+		next.SecretToken, next.OldToken = hook.Secret(a.SecretToken), hook.OldToken{}
 	}
 	if now == nil {
 		p.newApp(next)
 	} else {
-		next.ID, next.ClientID, next.Created = now.ID, now.ClientID, now.Created
-		if next.SecretToken == "" {
-			next.SecretToken = now.SecretToken
-		}
 		var d diff
 		d.list("scopes", now.Scopes, next.Scopes)
 		d.list("carrier_codes", texts(now.CarrierCodes), texts(next.CarrierCodes))
@@ -252,16 +253,12 @@ func (p *planner) newApp(a *hook.App) {
 		d = &draft{hook.NewID(), hook.NewID(), hook.Secret(hook.NewSecret()), hook.Secret(hook.NewSecret())}
 		p.drafts[a.Account+"/"+a.Name] = d
 	}
-	a.ID, a.ClientID, a.Created = d.id, d.clientID, p.now
+	a.ID, a.ClientID, a.ClientSecret, a.Created = d.id, d.clientID, hook.HashSecret(d.clientSecret), p.now
 	if a.SecretToken == "" {
 		a.SecretToken = d.secretToken
 	}
 	p.step(Create, "app", a.Name, a.ID, nil)
 	p.change.Apps = append(p.change.Apps, a)
-	if p.change.ClientSecrets == nil {
-		p.change.ClientSecrets = map[string]hook.Secret{}
-	}
-	p.change.ClientSecrets[a.ID] = d.clientSecret
 	p.plan.Credentials = append(p.plan.Credentials, Credentials{a.Name, a.ID, a.ClientID, d.clientSecret.Reveal(), a.SecretToken.Reveal()})
 }
 

@@ -2,12 +2,14 @@
 //
 // A [Key] seals with AES-256-GCM and binds what it seals to its place, so that
 // a sealed value copied to another row does not open there. Secrets that are
-// only compared are not sealed but hashed; see [Hash].
+// only compared are not sealed but hashed.
 package seal
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -29,7 +31,10 @@ const (
 )
 
 // Key seals and opens. It is safe for concurrent use.
-type Key struct{ aead cipher.AEAD }
+type Key struct {
+	aead cipher.AEAD
+	raw  []byte
+}
 
 // NewKey returns the key of 32 bytes.
 func NewKey(raw []byte) (*Key, error) {
@@ -44,7 +49,17 @@ func NewKey(raw []byte) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
-	return &Key{aead}, nil
+	return &Key{aead, bytes.Clone(raw)}, nil
+}
+
+// Derive returns a key of 32 bytes for a purpose: always the same one, which tells
+// nothing about this key or about those for other purposes (RFC 5869).
+func (k *Key) Derive(purpose string) []byte {
+	key, err := hkdf.Key(sha256.New, k.raw, nil, "switchhook/"+purpose, keySize)
+	if err != nil {
+		panic(err) // it is not too long
+	}
+	return key
 }
 
 // Parse reads a key from its text form: 32 bytes in base64.
@@ -124,12 +139,4 @@ func (k *Key) Open(sealed []byte, place string) ([]byte, error) {
 		return nil, ErrKey
 	}
 	return plain, nil
-}
-
-// Hash returns what is stored of a random secret that is only compared: its
-// SHA-256. The secret has 128 bits or more, so there is nothing to guess and
-// no need for a slow hash.
-func Hash(secret string) []byte {
-	sum := sha256.Sum256([]byte(secret))
-	return sum[:]
 }

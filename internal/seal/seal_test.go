@@ -84,3 +84,19 @@ func testKey(b byte) *Key {
 	}
 	return k
 }
+
+// Each purpose has a key of its own, the same each time, and none is the key itself.
+func TestDerive(t *testing.T) {
+	k, err := NewKey(bytes.Repeat([]byte{7}, keySize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := NewKey(bytes.Repeat([]byte{8}, keySize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := k.Derive("a")
+	if len(a) != keySize || !bytes.Equal(a, k.Derive("a")) || bytes.Equal(a, k.Derive("b")) || bytes.Equal(a, other.Derive("a")) || bytes.Equal(a, k.raw) {
+		t.Error("the derived keys are not what they should be")
+	}
+}

@@ -5,16 +5,20 @@ import (
 	"time"
 
 	"github.com/switchhook/switchhook/internal/hook"
-	"github.com/switchhook/switchhook/internal/seal"
 )
 
 // CreateKey stores an operator key under the hash of its secret.
 func (db *DB) CreateKey(k *hook.OperatorKey, secret hook.Secret) error {
 	return db.sql.write(func(t tx) error {
 		_, err := t.exec(`INSERT INTO operator_keys (id, name, hash, scopes, created, revoked) VALUES ($1, $2, $3, $4, $5, 0)`,
-			k.ID, k.Name, seal.Hash(secret.Reveal()), toJSON(k.Scopes), millis(k.Created))
+			k.ID, k.Name, hashOf(secret), toJSON(k.Scopes), millis(k.Created))
 		return err
 	}, nil)
+}
+
+func hashOf(s hook.Secret) []byte {
+	h := hook.HashSecret(s)
+	return h[:]
 }
 
 const selectKeys = `SELECT id, name, scopes, created, revoked FROM operator_keys `
@@ -33,7 +37,7 @@ func (db *DB) FindKey(ctx context.Context, secret hook.Secret) (k *hook.Operator
 		return t.query(selectKeys+`WHERE hash = $1 AND revoked = 0`, func(r row) (err error) {
 			k, err = scanKey(r)
 			return err
-		}, seal.Hash(secret.Reveal()))
+		}, hashOf(secret))
 	})
 	return k, err
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/switchhook/switchhook/internal/hook"
-	"github.com/switchhook/switchhook/internal/seal"
 )
 
 // Change stores the change, made at now, all of it or nothing. Then the directory
@@ -21,7 +20,7 @@ func (db *DB) Change(c hook.Change, now time.Time) error {
 			}
 		}
 		for _, a := range c.Apps {
-			if err := db.putApp(t, a, c.ClientSecrets[a.ID]); err != nil {
+			if err := db.putApp(t, a); err != nil {
 				return err
 			}
 		}
@@ -65,7 +64,7 @@ func putAccount(t tx, a *hook.Account) error {
 	return err
 }
 
-func (db *DB) putApp(t tx, a *hook.App, clientSecret hook.Secret) error {
+func (db *DB) putApp(t tx, a *hook.App) error {
 	var taken error
 	err := t.query(`SELECT id FROM apps WHERE account_id = $1 AND name = $2 AND id <> $3`, func(r row) error {
 		taken = &hook.Error{Kind: hook.Conflict, Subject: fmt.Sprintf("app %q", a.Name),
@@ -75,22 +74,33 @@ func (db *DB) putApp(t tx, a *hook.App, clientSecret hook.Secret) error {
 	if err != nil || taken != nil {
 		return firstError(err, taken)
 	}
-	if clientSecret == "" {
-		_, err = t.exec(`
-			UPDATE apps SET name = $1, scopes = $2, carrier_codes = $3, disabled = $4, secret_token = $5 WHERE id = $6`,
-			a.Name, toJSON(a.Scopes), toJSON(a.CarrierCodes), a.Disabled, db.sealToken(a), a.ID)
-		return err
-	}
 	_, err = t.exec(`
-		INSERT INTO apps (id, account_id, name, client_id, client_secret_hash, secret_token, scopes, carrier_codes, disabled, created)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-		a.ID, a.Account, a.Name, a.ClientID, seal.Hash(clientSecret.Reveal()), db.sealToken(a),
+		INSERT INTO apps (id, account_id, name, client_id, client_secret_hash, old_client_secret_hash, old_client_secret_until,
+			secret_token, old_token, old_token_until, scopes, carrier_codes, disabled, created)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+		ON CONFLICT (id) DO UPDATE SET name = excluded.name,
+			client_secret_hash = excluded.client_secret_hash, old_client_secret_hash = excluded.old_client_secret_hash,
+			old_client_secret_until = excluded.old_client_secret_until,
+			secret_token = excluded.secret_token, old_token = excluded.old_token, old_token_until = excluded.old_token_until,
+			scopes = excluded.scopes, carrier_codes = excluded.carrier_codes, disabled = excluded.disabled`,
+		a.ID, a.Account, a.Name, a.ClientID, a.ClientSecret[:], a.OldClientSecret.Hash[:], millis(a.OldClientSecret.Until),
+		db.sealToken(a, a.SecretToken), db.sealToken(a, a.OldToken.Secret), millis(a.OldToken.Until),
 		toJSON(a.Scopes), toJSON(a.CarrierCodes), a.Disabled, millis(a.Created))
 	return err
 }
 
-func (db *DB) sealToken(a *hook.App) []byte {
-	return db.key.Seal([]byte(a.SecretToken.Reveal()), "app/"+a.ID+"/secret_token")
+func (db *DB) sealToken(a *hook.App, token hook.Secret) []byte {
+	return db.key.Seal([]byte(token.Reveal()), "app/"+a.ID+"/secret_token")
+}
+
+// openToken reads a sealed secret token. One that cannot be read is empty, so that
+// nothing is signed with it; it does not keep the platform from starting.
+func (db *DB) openToken(a *hook.App, sealed []byte) hook.Secret {
+	token, err := db.key.Open(sealed, "app/"+a.ID+"/secret_token")
+	if err != nil {
+		db.log.Error("the secret token of an app cannot be read; give it a new one", "app", a.ID, "err", err)
+	}
+	return hook.Secret(token)
 }
 
 // auth is how authentication settings are stored, once sealed.
@@ -160,15 +170,10 @@ func (db *DB) loadDirectory(ctx context.Context) error {
 				c.Accounts = append(c.Accounts, &hook.Account{ID: r.text(0), Name: r.text(1), OwnerEmail: r.text(2), Master: r.text(3)})
 				return nil
 			}),
-			t.query(`SELECT id, account_id, name, client_id, secret_token, scopes, carrier_codes, disabled, created FROM apps`, func(r row) error {
-				a := &hook.App{ID: r.text(0), Account: r.text(1), Name: r.text(2), ClientID: r.text(3), Disabled: r.int(7) != 0, Created: fromMillis(r.int(8))}
-				token, err := db.key.Open(r.blob(4), "app/"+a.ID+"/secret_token")
-				if err != nil {
-					db.log.Error("the secret token of an app cannot be read; give it a new one", "app", a.ID, "err", err)
-				}
-				a.SecretToken = hook.Secret(token)
+			t.query(`SELECT `+appColumns+` FROM apps`, func(r row) error {
+				a, err := db.scanApp(r)
 				c.Apps = append(c.Apps, a)
-				return firstError(fromJSON(r.text(5), &a.Scopes), fromJSON(r.text(6), &a.CarrierCodes))
+				return err
 			}),
 			t.query(`SELECT app_id, account_id, user_id FROM installations`, func(r row) error {
 				c.Installations = append(c.Installations, hook.Installation{App: r.text(0), Account: r.text(1), User: r.text(2)})
@@ -186,6 +191,23 @@ func (db *DB) loadDirectory(ctx context.Context) error {
 	}
 	db.directory.Apply(c)
 	return nil
+}
+
+const appColumns = `id, account_id, name, client_id, client_secret_hash, old_client_secret_hash, old_client_secret_until,
+	secret_token, old_token, old_token_until, scopes, carrier_codes, disabled, created`
+
+func (db *DB) scanApp(r row) (*hook.App, error) {
+	a := &hook.App{
+		ID: r.text(0), Account: r.text(1), Name: r.text(2), ClientID: r.text(3), Disabled: r.int(12) != 0, Created: fromMillis(r.int(13)),
+		OldClientSecret: hook.OldClientSecret{Until: fromMillis(r.int(6))},
+	}
+	copy(a.ClientSecret[:], r.blob(4))
+	copy(a.OldClientSecret.Hash[:], r.blob(5))
+	a.SecretToken = db.openToken(a, r.blob(7))
+	if until := fromMillis(r.int(9)); !until.IsZero() {
+		a.OldToken = hook.OldToken{Secret: db.openToken(a, r.blob(8)), Until: until}
+	}
+	return a, firstError(fromJSON(r.text(10), &a.Scopes), fromJSON(r.text(11), &a.CarrierCodes))
 }
 
 const subscriptionColumns = `key, id, app_id, name, events, url, scope, account_id, user_ids, group_ids, source, auth_mode, auth,

@@ -70,11 +70,12 @@ func kindOf(err error) hook.Kind {
 var now = time.UnixMilli(1763758800000)
 
 const (
-	eventType   = "number_management.peering_number_cnam_updated"
-	tokenText   = "secret-token-in-plain-text"
-	passText    = "password-in-plain-text"
-	clientText  = "client-secret-in-plain-text"
-	accountName = "acme"
+	eventType    = "number_management.peering_number_cnam_updated"
+	tokenText    = "secret-token-in-plain-text"
+	passText     = "password-in-plain-text"
+	oldTokenText = "older-secret-token-in-plain-text"
+	clientText   = "client-secret-in-plain-text"
+	accountName  = "acme"
 )
 
 // subscription returns a subscription of app "app".
@@ -91,9 +92,9 @@ func subscription(k hook.SubscriptionKey) *hook.Subscription {
 func setup(t *testing.T, db *DB, keys ...hook.SubscriptionKey) {
 	t.Helper()
 	c := hook.Change{
-		Accounts:      []*hook.Account{{ID: accountName, Name: "ACME", OwnerEmail: "a@example.com"}},
-		Apps:          []*hook.App{{ID: "app", Account: accountName, Name: "App", ClientID: "client", Scopes: []string{"s"}, CarrierCodes: []int32{7}, SecretToken: tokenText, Created: now}},
-		ClientSecrets: map[string]hook.Secret{"app": clientText},
+		Accounts: []*hook.Account{{ID: accountName, Name: "ACME", OwnerEmail: "a@example.com"}},
+		Apps: []*hook.App{{ID: "app", Account: accountName, Name: "App", ClientID: "client", Scopes: []string{"s"}, CarrierCodes: []int32{7}, SecretToken: tokenText, ClientSecret: hook.HashSecret(clientText), Created: now,
+			OldToken: hook.OldToken{Secret: oldTokenText, Until: now}, OldClientSecret: hook.OldClientSecret{Hash: hook.HashSecret("older"), Until: now}}},
 	}
 	for _, k := range keys {
 		c.Subscriptions = append(c.Subscriptions, subscription(k))
@@ -222,7 +223,7 @@ func dump(d *hook.Directory) string {
 		fmt.Fprintf(&b, "%+v\n", *a)
 	}
 	for _, a := range d.Apps() {
-		fmt.Fprintf(&b, "%+v %s\n", *a, a.SecretToken.Reveal())
+		fmt.Fprintf(&b, "%+v %s\n", *a, a.SecretToken.Reveal()+a.OldToken.Secret.Reveal())
 	}
 	for _, s := range d.Subscriptions("") {
 		fmt.Fprintf(&b, "%+v\n", *s)
@@ -236,9 +237,8 @@ func TestChangeIsWholeOrNothing(t *testing.T) {
 		setup(t, db, 1)
 		before := dump(db.Directory())
 		err := db.Change(hook.Change{
-			Accounts:      []*hook.Account{{ID: "another"}},
-			Apps:          []*hook.App{{ID: "other-id", Account: accountName, Name: "App", ClientID: "c2", SecretToken: tokenText}},
-			ClientSecrets: map[string]hook.Secret{"other-id": "x"},
+			Accounts: []*hook.Account{{ID: "another"}},
+			Apps:     []*hook.App{{ID: "other-id", Account: accountName, Name: "App", ClientID: "c2", SecretToken: tokenText}},
 		}, now)
 		if kindOf(err) != hook.Conflict {
 			t.Errorf("an app of the same name: %v", err)
@@ -267,7 +267,7 @@ func TestSecretsAreNotInTheFile(t *testing.T) {
 		for _, f := range files {
 			content, err := os.ReadFile(f)
 			must(t, err)
-			for _, secret := range []string{tokenText, passText, clientText, "operator-key-in-plain-text"} {
+			for _, secret := range []string{tokenText, oldTokenText, passText, clientText, "operator-key-in-plain-text"} {
 				if bytes.Contains(content, []byte(secret)) {
 					t.Errorf("%s is in %s", secret, filepath.Base(f))
 				}
