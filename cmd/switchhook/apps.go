@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -88,8 +89,41 @@ func newApps() *cobra.Command {
 				return err
 			})
 		}),
+		rotate("rotate-secret-token APP", "Give an app a new secret token; all requests are signed with it from then on", "/secret_token",
+			func(v map[string]any) (secret, until any) {
+				return v["secret_token"], v["old_secret_token_valid_until"]
+			}),
+		rotate("rotate-client-secret APP", "Give an app's OAuth client a new secret", "/client_secret",
+			func(v map[string]any) (secret, until any) {
+				return v["client_secret"], v["old_client_secret_valid_until"]
+			}),
 		remove("delete APP", "Delete an app with its subscriptions; what they are owed is cancelled", "/apps/"),
 	)
+}
+
+// rotate is a command that replaces a secret of an app and prints the new one.
+func rotate(use, short, path string, read func(map[string]any) (secret, until any)) *cobra.Command {
+	cmd := call(use, short, cobra.ExactArgs(1), func(cmd *cobra.Command, c *client, o *output, args []string) error {
+		overlap, _ := cmd.Flags().GetDuration("overlap")
+		raw, err := c.post(cmd.Context(), operator+"/apps/"+url.PathEscape(args[0])+path, nil, map[string]int64{"overlap_seconds": int64(overlap / time.Second)})
+		if err != nil {
+			return err
+		}
+		return o.write(raw, "", func() error {
+			v, err := decode[map[string]any](raw)
+			if err != nil {
+				return err
+			}
+			secret, until := read(v)
+			if until != nil {
+				fmt.Fprintln(cmd.ErrOrStderr(), "the one before is valid until", printable(fmt.Sprint(until)))
+			}
+			_, err = fmt.Fprintln(o.w, secret)
+			return err
+		})
+	})
+	cmd.Flags().Duration("overlap", 24*time.Hour, "how long the one before stays valid beside it")
+	return cmd
 }
 
 // remove is a command that deletes what its argument names.

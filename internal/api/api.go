@@ -122,6 +122,8 @@ func (a *api) routes() map[string]route {
 		"GET " + operator + "/apps":                         {hook.KeyRead, a.apps},
 		"GET " + operator + "/apps/{id}":                    {hook.KeyRead, a.app},
 		"GET " + operator + "/apps/{id}/secret_token":       {hook.KeyManage, a.secretToken},
+		"POST " + operator + "/apps/{id}/secret_token":      {hook.KeyManage, a.rotateToken},
+		"POST " + operator + "/apps/{id}/client_secret":     {hook.KeyManage, a.rotateClientSecret},
 		"DELETE " + operator + "/apps/{id}":                 {hook.KeyManage, a.deleteApp},
 		"GET " + operator + "/subscriptions":                {hook.KeyRead, a.subscriptions},
 		"GET " + operator + "/subscriptions/{id}":           {hook.KeyRead, a.subscription},

@@ -165,3 +165,35 @@ func TestTokenOverHTTP(t *testing.T) {
 		t.Errorf("%+v %v", got, a.header)
 	}
 }
+
+// An app's secrets are replaced by the operator. The old client secret and its
+// tokens live as long as asked.
+func TestRotateOverHTTP(t *testing.T) {
+	p := newPlatform(t, options{idle: true})
+	client := read[manage.Plan](t, p.want(200, "POST", operator+"/apply", `{"accounts":[{"id":"carrier"}],"apps":[{"name":"app","account_id":"carrier"}]}`)).Credentials[0]
+	app := operator + "/apps/" + client.AppID
+	granted := func(secret string) bool {
+		a := p.call("POST", "/oauth/token?grant_type=client_credentials", "", func(r *http.Request) { r.SetBasicAuth(client.ClientID, secret) })
+		return a.status == 200
+	}
+	second := read[ClientSecret](t, p.want(200, "POST", app+"/client_secret", `{"overlap_seconds":3600}`))
+	if second.ClientID != client.ClientID || time.Time(second.OldUntil).Before(time.Now()) || !granted(client.ClientSecret) || !granted(second.ClientSecret) {
+		t.Errorf("with an overlap: %+v", second)
+	}
+	third := read[ClientSecret](t, p.want(200, "POST", app+"/client_secret", `{}`))
+	if granted(client.ClientSecret) || granted(second.ClientSecret) || !granted(third.ClientSecret) {
+		t.Error("without an overlap an old secret is accepted")
+	}
+
+	token := read[SecretToken](t, p.want(200, "POST", app+"/secret_token", `{"overlap_seconds":60}`))
+	if token.SecretToken == client.SecretToken || token.Old != client.SecretToken || token != read[SecretToken](t, p.want(200, "GET", app+"/secret_token", "")) {
+		t.Errorf("the secret tokens are %+v", token)
+	}
+	if token := read[SecretToken](t, p.want(200, "POST", app+"/secret_token", `{"overlap_seconds":0}`)); token.Old != "" || !time.Time(token.OldUntil).IsZero() {
+		t.Errorf("the secret tokens are %+v", token)
+	}
+	for _, body := range []string{`{"overlap_seconds":-1}`, `{"overlap_seconds":-9223372036854775808}`, `{"overlap_seconds":9223372036854775807}`, `{"overlap_seconds":7776001}`, `{"overlap":1}`, ``} {
+		p.want(400, "POST", app+"/client_secret", body)
+	}
+	p.want(404, "POST", operator+"/apps/none/client_secret", `{}`)
+}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/manage"
@@ -89,14 +90,78 @@ func (a *api) app(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// secretToken reveals what the app's endpoints need to know.
+// SecretToken is what an app's endpoints need to know. The old one is what they
+// needed to know before it was replaced.
+type SecretToken struct {
+	SecretToken string  `json:"secret_token"`
+	Old         string  `json:"old_secret_token,omitempty"`
+	OldUntil    Instant `json:"old_secret_token_valid_until,omitzero"`
+}
+
+func (a *api) writeToken(w http.ResponseWriter, x *hook.App) {
+	v := SecretToken{SecretToken: x.SecretToken.Reveal()}
+	if time.Now().Before(x.OldToken.Until) {
+		v.Old, v.OldUntil = x.OldToken.Secret.Reveal(), Instant(x.OldToken.Until)
+	}
+	writeJSON(w, http.StatusOK, v)
+}
+
 func (a *api) secretToken(w http.ResponseWriter, r *http.Request) error {
 	x, err := a.Manager.App(r.PathValue("id"))
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, map[string]string{"secret_token": x.SecretToken.Reveal()})
+	a.writeToken(w, x)
 	return nil
+}
+
+func (a *api) rotateToken(w http.ResponseWriter, r *http.Request) error {
+	overlap, err := overlap(w, r)
+	if err != nil {
+		return err
+	}
+	if _, err := a.Manager.RotateSecretToken(r.PathValue("id"), overlap); err != nil {
+		return err
+	}
+	return a.secretToken(w, r)
+}
+
+// ClientSecret is a new client secret, shown this once.
+type ClientSecret struct {
+	ClientID     string  `json:"client_id"`
+	ClientSecret string  `json:"client_secret"`
+	OldUntil     Instant `json:"old_client_secret_valid_until,omitzero"`
+}
+
+func (a *api) rotateClientSecret(w http.ResponseWriter, r *http.Request) error {
+	overlap, err := overlap(w, r)
+	if err != nil {
+		return err
+	}
+	secret, err := a.Manager.RotateClientSecret(r.PathValue("id"), overlap)
+	if err != nil {
+		return err
+	}
+	x, err := a.Manager.App(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, ClientSecret{x.ClientID, secret.Reveal(), Instant(x.OldClientSecret.Until)})
+	return nil
+}
+
+// overlap reads how long a secret that is replaced is to stay valid.
+func overlap(w http.ResponseWriter, r *http.Request) (time.Duration, error) {
+	var body struct {
+		Seconds int64 `json:"overlap_seconds"`
+	}
+	if err := readJSON(w, r, &body); err != nil {
+		return 0, err
+	}
+	if body.Seconds > int64(manage.MaxOverlap/time.Second) {
+		return manage.MaxOverlap + 1, nil // which is refused, and does not overflow
+	}
+	return max(-1, time.Duration(body.Seconds)) * time.Second, nil
 }
 
 func (a *api) deleteApp(w http.ResponseWriter, r *http.Request) error {

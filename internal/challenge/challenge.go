@@ -50,13 +50,17 @@ func (p *Prober) Prove(ctx context.Context, s *hook.Subscription, a *hook.App) R
 		Body:       body,
 		WantAnswer: true,
 	})}
-	r.Reason = judge(r.Result, token, a.SecretToken)
+	secrets := []hook.Secret{a.SecretToken}
+	if now.Before(a.OldToken.Until) {
+		secrets = append(secrets, a.OldToken.Secret)
+	}
+	r.Reason = judge(r.Result, token, secrets)
 	r.OK = r.Reason == ""
 	return r
 }
 
 // judge returns what is wrong with the answer, or nothing.
-func judge(r outbound.Result, token string, secret hook.Secret) string {
+func judge(r outbound.Result, token string, secrets []hook.Secret) string {
 	switch {
 	case r.Outcome < 0:
 		return r.Detail
@@ -87,18 +91,25 @@ func judge(r outbound.Result, token string, secret hook.Secret) string {
 	case plain != token:
 		return "the plainToken in the endpoint's answer is not the one that was sent"
 	}
-	signer, err := webhook.NewSigner(secret.Reveal())
-	if err != nil {
-		return "the app's secret token is missing" // and then nothing was sent
-	}
-	want := signer.EncryptToken(token)
-	switch got := encrypted; {
-	case subtle.ConstantTimeCompare([]byte(got), []byte(want)) == 1:
-		return ""
-	case len(got) != len(want):
-		return fmt.Sprintf("the encryptedToken has %d characters; it must be the HMAC-SHA-256 of plainToken as %d hex digits", len(got), len(want))
-	case subtle.ConstantTimeCompare(bytes.ToLower([]byte(got)), []byte(want)) == 1:
-		return "the encryptedToken is in upper case; it must be lower-case hex"
+	return judgeToken(encrypted, token, secrets)
+}
+
+// judgeToken returns what is wrong with an encryptedToken, or nothing.
+func judgeToken(got, token string, secrets []hook.Secret) string {
+	for _, secret := range secrets {
+		signer, err := webhook.NewSigner(secret.Reveal())
+		if err != nil {
+			continue // with the current one missing nothing was sent
+		}
+		want := signer.EncryptToken(token)
+		switch {
+		case subtle.ConstantTimeCompare([]byte(got), []byte(want)) == 1:
+			return ""
+		case len(got) != len(want):
+			return fmt.Sprintf("the encryptedToken has %d characters; it must be the HMAC-SHA-256 of plainToken as %d hex digits", len(got), len(want))
+		case subtle.ConstantTimeCompare(bytes.ToLower([]byte(got)), []byte(want)) == 1:
+			return "the encryptedToken is in upper case; it must be lower-case hex"
+		}
 	}
 	return "the encryptedToken is wrong: most likely it was computed with another secret token than this app's"
 }

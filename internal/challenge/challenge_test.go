@@ -512,3 +512,20 @@ func TestProberIsSafeForConcurrentUse(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// While a secret token is being replaced, an endpoint may prove itself with the old
+// one; after that no more.
+func TestOldSecretToken(t *testing.T) {
+	// It knows the old secret only, and answers without looking at the signature.
+	port := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token := plainToken(t, r)
+		_, _ = fmt.Fprintf(w, `{"plainToken":"%s","encryptedToken":"%s"}`, token, hmacHex(otherSecret, token))
+	}))
+	for until, want := range map[time.Duration]bool{time.Hour: true, -time.Second: false} {
+		s, a := subscription("http://hooks.test:"+port, hook.Auth{})
+		a.OldToken = hook.OldToken{Secret: otherSecret, Until: time.Now().Add(until)}
+		if r := prober(t).Prove(t.Context(), s, a); r.OK != want {
+			t.Errorf("valid until %v from now: %v %s", until, r.OK, r.Reason)
+		}
+	}
+}

@@ -7,6 +7,7 @@ package manage
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -155,6 +156,53 @@ func (m *Manager) DeleteSubscription(id string) error {
 	}
 	m.Sender.Changed(s.Key)
 	return nil
+}
+
+// MaxOverlap is how long a secret that was replaced may stay valid.
+const MaxOverlap = 90 * 24 * time.Hour
+
+// RotateClientSecret gives an app's OAuth client a new secret and returns it. The
+// one before is accepted for overlap longer, and so are the tokens obtained with
+// it; one before that no more.
+func (m *Manager) RotateClientSecret(id string, overlap time.Duration) (hook.Secret, error) {
+	secret := hook.Secret(hook.NewSecret())
+	return secret, m.rotate(id, overlap, func(a *hook.App, until time.Time) {
+		a.OldClientSecret = hook.OldClientSecret{}
+		if overlap > 0 {
+			a.OldClientSecret = hook.OldClientSecret{Hash: a.ClientSecret, Until: until}
+		}
+		a.ClientSecret = hook.HashSecret(secret)
+	})
+}
+
+// RotateSecretToken gives an app a new secret token and returns it. All requests
+// are signed with it from then on. For overlap longer endpoints may prove
+// themselves with the one before.
+func (m *Manager) RotateSecretToken(id string, overlap time.Duration) (hook.Secret, error) {
+	secret := hook.Secret(hook.NewSecret())
+	return secret, m.rotate(id, overlap, func(a *hook.App, until time.Time) {
+		a.OldToken = hook.OldToken{}
+		if overlap > 0 {
+			a.OldToken = hook.OldToken{Secret: a.SecretToken, Until: until}
+		}
+		a.SecretToken = secret
+	})
+}
+
+func (m *Manager) rotate(id string, overlap time.Duration, change func(a *hook.App, until time.Time)) error {
+	if overlap < 0 || overlap > MaxOverlap {
+		return hook.Faults{{Field: "overlap_seconds", Message: fmt.Sprintf("must be 0 to %d", int(MaxOverlap/time.Second))}}.Err("")
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a, err := m.App(id)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	next := *a
+	change(&next, now.Add(overlap))
+	return m.Store.Change(hook.Change{Apps: []*hook.App{&next}}, now)
 }
 
 // DeleteApp deletes an app with its subscriptions and installations.

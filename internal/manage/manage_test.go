@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/manage"
@@ -247,5 +248,72 @@ func TestSubscriptionsThatAppsMade(t *testing.T) {
 	}
 	if s, _, err := w.Subscription(id); err != nil || s.URL != theirs.URL {
 		t.Errorf("theirs is %+v, %v", s, err)
+	}
+}
+
+// A secret that is replaced stays valid for as long as asked, and the one before it
+// no more; nothing else about the app changes.
+func TestRotate(t *testing.T) {
+	w := newWorld(t)
+	credentials := w.apply(manifest()).Credentials
+	first := *w.app("crm")
+	var old hook.Secret
+	for _, c := range credentials {
+		if c.App == "crm" {
+			old = hook.Secret(c.ClientSecret)
+		}
+	}
+	accepts := func(s hook.Secret, in time.Duration) bool {
+		return w.app("crm").Accepts(hook.HashSecret(s), time.Now().Add(in))
+	}
+	second, err := w.RotateClientSecret(first.ID, time.Hour)
+	must(t, err)
+	if !accepts(old, 59*time.Minute) || accepts(old, time.Hour) || !accepts(second, 24*time.Hour) {
+		t.Error("after one rotation the wrong secrets are accepted")
+	}
+	third, err := w.RotateClientSecret(first.ID, time.Hour)
+	must(t, err)
+	if accepts(old, 0) || !accepts(second, 0) || !accepts(third, 0) {
+		t.Error("after two rotations the wrong secrets are accepted")
+	}
+	fourth, err := w.RotateClientSecret(first.ID, 0)
+	must(t, err)
+	if accepts(third, 0) || !accepts(fourth, 0) {
+		t.Error("without an overlap the wrong secrets are accepted")
+	}
+
+	token, err := w.RotateSecretToken(first.ID, time.Hour)
+	must(t, err)
+	a := w.app("crm")
+	if a.SecretToken != token || a.OldToken.Secret != first.SecretToken || !a.OldToken.Until.After(time.Now().Add(50*time.Minute)) {
+		t.Errorf("the secret tokens are %+v", a)
+	}
+	if _, err := w.RotateSecretToken(first.ID, 0); err != nil || w.app("crm").OldToken != (hook.OldToken{}) {
+		t.Errorf("without an overlap: %+v, %v", w.app("crm").OldToken, err)
+	}
+	if a.Name != first.Name || a.ClientID != first.ClientID || !slices.Equal(a.Scopes, first.Scopes) {
+		t.Errorf("it is %+v, was %+v", a, first)
+	}
+	for _, overlap := range []time.Duration{-time.Second, manage.MaxOverlap + 1} {
+		if _, err := w.RotateSecretToken(first.ID, overlap); kindOf(err) != hook.Invalid {
+			t.Errorf("an overlap of %v: %v", overlap, err)
+		}
+	}
+	if _, err := w.RotateClientSecret("nobody", 0); kindOf(err) != hook.NotFound {
+		t.Errorf("of no app: %v", err)
+	}
+	// A manifest that says nothing of the token keeps both; one that says one has it alone.
+	_, err = w.RotateSecretToken(first.ID, time.Hour)
+	must(t, err)
+	m := manifest()
+	m.Apps[1].SecretToken = ""
+	w.apply(m)
+	if w.app("crm").OldToken.Secret == "" {
+		t.Error("applying again ended the overlap")
+	}
+	m.Apps[1].SecretToken = "a-token-that-is-said-outright"
+	w.apply(m)
+	if a := w.app("crm"); a.SecretToken != "a-token-that-is-said-outright" || a.OldToken.Secret != "" {
+		t.Errorf("the secret tokens are %+v", a)
 	}
 }
