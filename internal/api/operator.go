@@ -158,10 +158,10 @@ func overlap(w http.ResponseWriter, r *http.Request) (time.Duration, error) {
 	if err := readJSON(w, r, &body); err != nil {
 		return 0, err
 	}
-	if body.Seconds > int64(manage.MaxOverlap/time.Second) {
-		return manage.MaxOverlap + 1, nil // which is refused, and does not overflow
+	if body.Seconds < 0 || body.Seconds > int64(manage.MaxOverlap/time.Second) {
+		return -1, nil // which is refused; the number itself might overflow
 	}
-	return max(-1, time.Duration(body.Seconds)) * time.Second, nil
+	return time.Duration(body.Seconds) * time.Second, nil
 }
 
 func (a *api) deleteApp(w http.ResponseWriter, r *http.Request) error {
