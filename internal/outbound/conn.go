@@ -17,26 +17,36 @@ import (
 // conn is a connection to an endpoint. One attempt at a time uses it.
 type conn struct {
 	net.Conn
-	tcp   net.Conn // below, where that is TLS
+	raw   net.Conn // below, where that is TLS
 	host  string   // where it goes: scheme, host and port
 	in    *bufio.Reader
 	out   []byte    // room for a request
 	left  int       // bytes that may still be read
+	end   error     // what ended reading, if anything has
 	kept  bool      // it has served an attempt before
 	since time.Time // when it became idle
 }
 
 var errAnswerTooLong = errors.New("the headers of the answer are too long")
 
-// Read reads no more than is allowed.
-func (c *conn) Read(p []byte) (int, error) {
+// Read reads no more than is allowed. It remembers what ended it: who parses half a
+// line reports what is wrong with the line, and not why there is no more of it.
+func (c *conn) Read(p []byte) (n int, err error) {
 	if c.left <= 0 {
-		return 0, errAnswerTooLong
+		err = errAnswerTooLong
+	} else {
+		n, err = c.Conn.Read(p[:min(len(p), c.left)])
+		c.left -= n
 	}
-	n, err := c.Conn.Read(p[:min(len(p), c.left)])
-	c.left -= n
+	if err != nil && c.end == nil {
+		c.end = err
+	}
 	return n, err
 }
+
+// Close ends the connection at once. TLS would say goodbye first, and wait up to
+// five seconds for an endpoint that does not read.
+func (c *conn) Close() error { return c.raw.Close() }
 
 // pool keeps connections for the next attempts. The last one used is taken first,
 // so that those which a burst made are given up again.
@@ -66,7 +76,7 @@ const lookAfter = 500 * time.Millisecond
 // spoken reports whether the other side has said or ended something on an idle
 // connection.
 func (c *conn) spoken() bool {
-	if !pending(c.tcp) {
+	if !pending(c.raw.(*slotConn).Conn) {
 		return false
 	}
 	if _, encrypted := c.Conn.(*tls.Conn); !encrypted {
@@ -214,7 +224,7 @@ func (c *Client) connect(ctx context.Context, e *Endpoint, ph *phases) (*conn, e
 	if ph.connected == 0 {
 		ph.connected = max(1, time.Since(ph.started))
 	}
-	made := &conn{Conn: raw, tcp: raw.(*slotConn).Conn, host: e.host}
+	made := &conn{Conn: raw, raw: raw, host: e.host}
 	made.in = bufio.NewReader(made)
 	if e.url.Scheme == "https" {
 		config := c.tls.Clone()

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/switchhook/switchhook/internal/hook"
@@ -28,7 +29,7 @@ func readResponse(res *http.Response, keep int, secrets []string) (body []byte, 
 	defer res.Body.Close()
 	var b bytes.Buffer
 	n, err := io.Copy(&b, io.LimitReader(res.Body, readBody+1))
-	whole = n <= readBody
+	whole = err == nil && n <= readBody
 	body, more := b.Bytes(), !whole
 	if errors.Is(err, errAnswerTooLong) {
 		err, more = nil, true // enough was read
@@ -89,8 +90,12 @@ func sensitive(header string) bool {
 // mask replaces the secrets that an endpoint sends back.
 func mask(text string, secrets []string) string {
 	for _, s := range secrets {
-		if s != "" && strings.Contains(text, s) {
-			text = strings.ReplaceAll(text, s, stars)
+		if s == "" {
+			continue
+		}
+		text = strings.ReplaceAll(text, s, stars)
+		if escaped := strconv.Quote(s); len(escaped) != len(s)+2 { // as JSON has it
+			text = strings.ReplaceAll(text, escaped[1:len(escaped)-1], stars)
 		}
 	}
 	return text

@@ -119,8 +119,10 @@ type Result struct {
 }
 
 // appendRequest appends the attempt's request, signed at t, but for its body.
-func (c *Client) appendRequest(b []byte, e *Endpoint, m Message, token string, t time.Time) []byte {
+func (a *attempt) appendRequest(b []byte, m Message, t time.Time) []byte {
+	c, e, token := a.client, a.endpoint, a.token
 	timestamp, signature := e.signer.Sign(t, m.Body)
+	a.signature = signature
 	b = append(b, e.head...)
 	if token != "" {
 		b = append(append(append(b, "Authorization: Bearer "...), token...), "\r\n"...)
@@ -184,9 +186,10 @@ func (p *phases) timing() hook.Timing {
 // attempt is one request under way.
 type attempt struct {
 	phases
-	client   *Client
-	endpoint *Endpoint
-	token    string
+	client    *Client
+	endpoint  *Endpoint
+	token     string
+	signature string
 }
 
 // run gets a token and a connection, within their limit, and makes the exchange.
@@ -211,7 +214,7 @@ func (a *attempt) run(ctx context.Context, m Message) Result {
 			if ctx.Err() != nil {
 				return cutOff()
 			}
-			return Result{Outcome: hook.CannotGetAccessToken, Detail: err.Error()}
+			return Result{Outcome: hook.CannotGetAccessToken, Detail: mask(err.Error(), a.secrets())}
 		}
 		if kept != nil {
 			if r, stale := a.exchange(ctx, kept, m); !stale {
@@ -244,7 +247,7 @@ func (a *attempt) exchange(ctx context.Context, cn *conn, m Message) (r Result, 
 	stop := context.AfterFunc(ctx, func() { _ = cn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 
-	cn.out = c.appendRequest(cn.out[:0], a.endpoint, m, a.token, time.Now())
+	cn.out = a.appendRequest(cn.out[:0], m, time.Now())
 	var err error
 	if len(m.Body) < longBody {
 		cn.out = append(cn.out, m.Body...)
@@ -255,7 +258,12 @@ func (a *attempt) exchange(ctx context.Context, cn *conn, m Message) (r Result, 
 	// Also when writing failed there may be an answer: of an endpoint that did not
 	// care to read all of it.
 	cn.left = readHeader
-	if _, readErr := cn.in.Peek(1); readErr != nil {
+	first, readErr := cn.in.Peek(1)
+	if readErr == nil && cn.kept && first[0] != 'H' {
+		_ = cn.Close() // it is the rest of what was said before, and no answer (RFC 9112, 4)
+		return Result{}, true
+	}
+	if readErr != nil {
 		_ = cn.Close()
 		if err == nil || errors.Is(readErr, os.ErrDeadlineExceeded) {
 			err = readErr
@@ -268,6 +276,9 @@ func (a *attempt) exchange(ctx context.Context, cn *conn, m Message) (r Result, 
 	}
 	a.firstByte = max(1, time.Since(a.started))
 	r, reusable, err := a.read(cn, m)
+	if err != nil && cn.end != nil {
+		err = cn.end
+	}
 	if err != nil || !reusable || !stop() {
 		_ = cn.Close()
 	} else {
@@ -307,10 +318,8 @@ func (a *attempt) read(cn *conn, m Message) (r Result, reusable bool, err error)
 	return r, whole && !res.Close && res.StatusCode >= 200 && cn.in.Buffered() == 0, err
 }
 
+// secrets returns what must not be kept of an answer: also the signature, with which
+// whoever reads the log could send the request again.
 func (a *attempt) secrets() []string {
-	if a.token == "" {
-		return a.endpoint.secrets
-	}
-	s := a.endpoint.secrets
-	return append(slices.Clip(s), a.token)
+	return append(slices.Clip(a.endpoint.secrets), a.token, a.signature)
 }

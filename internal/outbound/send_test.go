@@ -2,6 +2,7 @@ package outbound
 
 import (
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,7 +11,10 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/switchhook/switchhook/internal/hook"
@@ -90,17 +94,24 @@ func TestAnswersAreKeptCutAndMasked(t *testing.T) {
 	respond = func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Set-Cookie", "session=abc")
 		w.Header().Set("X-Echo", r.Header.Get("Authorization"))
+		w.Header().Set("X-Signature", r.Header.Get(webhook.HeaderSignature))
 		fmt.Fprintf(w, "you are ann with pass-of-ann and %s", testSecret)
 	}
 	r := send(t, c, "http://hooks.test:"+port, auth)
 	text := r.Response.Header + string(r.Response.Body)
-	for _, secret := range []string{"session=abc", "pass-of-ann", "YW5uOnBhc3Mtb2YtYW5u", testSecret} {
+	for _, secret := range []string{"session=abc", "pass-of-ann", "YW5uOnBhc3Mtb2YtYW5u", "v0=", testSecret} {
 		if strings.Contains(text, secret) {
 			t.Errorf("kept %q in %q", secret, text)
 		}
 	}
 	if !strings.Contains(text, "X-Echo: Basic ********\n") || !strings.Contains(text, "you are ann with ******** and ********") {
 		t.Errorf("kept %q", text)
+	}
+
+	odd := hook.Auth{Mode: hook.AuthHeader, Header: "X-Key", Value: `odd"\\value`}
+	respond = func(w http.ResponseWriter, r *http.Request) { _ = json.NewEncoder(w).Encode(r.Header.Get("X-Key")) }
+	if r := send(t, c, "http://hooks.test:"+port, odd); strings.Contains(string(r.Response.Body), "odd") {
+		t.Errorf("kept a secret as JSON has it: %s", r.Response.Body)
 	}
 
 	respond = func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, strings.Repeat("x", 200<<10)) }
@@ -143,6 +154,60 @@ func TestImproperAnswersAreMasked(t *testing.T) {
 		if r.Outcome != hook.RemoteError || strings.Contains(r.Detail, "pass-of-ann") {
 			t.Errorf("%q: %v %s", said, r.Outcome, r.Detail)
 		}
+	}
+}
+
+// A connection whose answer was not read to its end carries no other request: the
+// rest of one endpoint's answer must not be taken for another one's. Many small
+// chunks are too much on the wire before they are too much of a body.
+func TestHalfReadAnswersEndTheirConnection(t *testing.T) {
+	for name, c := range map[string]struct {
+		end   error
+		whole bool
+	}{
+		"read to its end":  {io.EOF, true},
+		"too much of it":   {errAnswerTooLong, false},
+		"reset on its way": {syscall.ECONNRESET, false},
+	} {
+		body := io.MultiReader(strings.NewReader("some of it"), iotest.ErrReader(c.end))
+		_, kept, whole, _ := readResponse(&http.Response{Header: http.Header{}, Body: io.NopCloser(body)}, 100, nil)
+		if whole != c.whole || string(kept.Body) != "some of it" {
+			t.Errorf("%s: whole %v, kept %q", name, whole, kept.Body)
+		}
+	}
+}
+
+// An answer that breaks off in its middle is judged by what broke it off, wherever
+// that was, and not by what half a line looks like.
+func TestAnswersThatBreakOff(t *testing.T) {
+	const whole = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\nTrailer: x\r\n\r\n"
+	for cut := 1; cut < len(whole); cut++ {
+		synctest.Test(t, func(t *testing.T) {
+			for _, silent := range []bool{true, false} {
+				c := New(Config{Policy: hook.EndpointPolicy{HTTP: true}, DialContext: func(context.Context, string, string) (net.Conn, error) {
+					near, far := net.Pipe()
+					go func() {
+						_, _ = far.Read(make([]byte, 64<<10))
+						_, _ = io.WriteString(far, whole[:cut])
+						if !silent {
+							_ = far.Close()
+						}
+						_, _ = far.Read(make([]byte, 1)) // until the client gives up
+						_ = far.Close()
+					}()
+					return near, nil
+				}})
+				r := send(t, c, "http://hooks.test/")
+				c.Close()
+				want, says := hook.RemoteError, "closed"
+				if silent {
+					want, says = hook.ReadTimeOut, "no complete answer within 3s"
+				}
+				if r.Outcome != want || !strings.Contains(r.Detail, says) {
+					t.Errorf("cut after %q, silent %v: %v %s", whole[:cut], silent, r.Outcome, r.Detail)
+				}
+			}
+		})
 	}
 }
 
