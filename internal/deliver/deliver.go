@@ -217,17 +217,22 @@ func New(s Store, d *hook.Directory, cl Client, c Config) *Sender {
 // others have taken over what it had in hand.
 var ErrLeaseLost = errors.New("deliver: the node's lease lapsed")
 
-// Start makes the sender a node and lets it take deliveries in hand. Every Start
-// wants a Run.
+// Start makes the sender a node, finds out what is outstanding, and lets it take
+// deliveries in hand: later ones have to wait behind those. Every Start wants a Run.
 func (s *Sender) Start(ctx context.Context) (Node, error) {
 	node, err := s.store.Join(time.Now(), s.Lease)
 	if err != nil {
 		return Node{}, err
 	}
+	backlogs, err := s.store.Backlogs(ctx)
+	if err != nil {
+		return Node{}, errors.Join(err, s.store.Leave(node))
+	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.node, s.running = node, true
 	s.sending, s.cut = context.WithCancel(context.WithoutCancel(ctx))
-	s.mu.Unlock()
+	s.remember(backlogs)
 	return node, nil
 }
 
@@ -235,12 +240,6 @@ func (s *Sender) Start(ctx context.Context) (Node, error) {
 // rest back and returns.
 func (s *Sender) Run(ctx context.Context) error {
 	defer s.cut()
-	if err := s.recover(ctx); err != nil {
-		if ctx.Err() != nil {
-			err = nil // it was stopped before it began
-		}
-		return errors.Join(err, s.store.Leave(s.node))
-	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var helpers sync.WaitGroup
@@ -259,14 +258,20 @@ func (s *Sender) Run(ctx context.Context) error {
 	return s.store.Leave(s.node)
 }
 
-// recover finds out what is outstanding.
-func (s *Sender) recover(ctx context.Context) error {
+// takeOver finds out what is outstanding, anew.
+func (s *Sender) takeOver(ctx context.Context) error {
 	backlogs, err := s.store.Backlogs(ctx)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.remember(backlogs)
+	return nil
+}
+
+// remember takes note of what is outstanding. It is called with s.mu held.
+func (s *Sender) remember(backlogs []Backlog) {
 	for _, b := range backlogs {
 		q := s.queue(b.Subscription)
 		if b.Next.IsZero() {
@@ -276,7 +281,6 @@ func (s *Sender) recover(ctx context.Context) error {
 			s.nextDue(q, b.Next)
 		}
 	}
-	return nil
 }
 
 // renew keeps the lease.
@@ -298,7 +302,7 @@ func (s *Sender) watch(ctx context.Context) {
 		lapsed, next, err := s.store.NextLapse(s.node, time.Now())
 		if err == nil && lapsed {
 			s.Log.Warn("a node has gone silent; taking over what it had in hand")
-			err = s.recover(ctx)
+			err = s.takeOver(ctx)
 		}
 		if err != nil {
 			s.Log.Warn("could not look for nodes that have gone silent; trying again", "err", err)

@@ -60,13 +60,21 @@ func (f *fifo) push(j *job) {
 	f.tail = j
 }
 
-// unpush puts a job back before the others.
-func (f *fifo) unpush(j *job) {
-	if j.next = f.head; f.head == nil {
+// insert puts a job back where it belongs.
+func (f *fifo) insert(j *job, before func(a, b *job) bool) {
+	at := &f.head
+	for *at != nil && before(*at, j) {
+		at = &(*at).next
+	}
+	if j.next = *at; j.next == nil {
 		f.tail = j
 	}
-	f.head = j
+	*at = j
 }
+
+// earlier is the order of first attempts, sooner that of retries.
+func earlier(a, b *job) bool { return a.ID.Event < b.ID.Event }
+func sooner(a, b *job) bool  { return a.Due.Before(b.Due) }
 
 func (f *fifo) pop() *job {
 	j := f.head
@@ -116,25 +124,6 @@ func (l *lane) head() *fifo {
 	return first
 }
 
-// limits returns what the endpoint may be given: the least that any of its
-// subscriptions allows.
-func (l *lane) limits(def int) hook.Limits {
-	m := hook.Limits{InFlight: def}
-	for _, q := range l.queues {
-		if q.subscription == nil {
-			continue
-		}
-		x := q.subscription.Limits
-		if x.InFlight > 0 {
-			m.InFlight = min(m.InFlight, x.InFlight)
-		}
-		if x.PerSecond > 0 && (m.PerSecond == 0 || x.PerSecond < m.PerSecond) {
-			m.PerSecond = x.PerSecond
-		}
-	}
-	return m
-}
-
 // ring is the lanes whose turn is to come, in turn.
 type ring struct{ head, tail *lane }
 
@@ -179,7 +168,8 @@ const (
 	breakerPatience    = 10 * time.Second
 
 	// The breaker stays open for a short while at first, and for longer each time the
-	// endpoint still does not answer. The longest is the contract's shortest step.
+	// endpoint still does not answer. It is never longer than the shortest step of the
+	// schedule.
 	breakerPause    = 30 * time.Second
 	breakerMaxPause = 5 * time.Minute
 
@@ -203,13 +193,13 @@ func silent(o hook.Outcome) bool {
 
 // ended takes note of how an attempt ended. It reports whether that opened or
 // closed the breaker.
-func (b *breaker) ended(o hook.Outcome, probe bool, now time.Time) (changed bool) {
+func (b *breaker) ended(o hook.Outcome, probe bool, now time.Time, steps hook.Schedule) (changed bool) {
 	if probe {
 		b.probing = false
 	}
 	switch {
 	case silent(o) && probe:
-		b.pause = min(2*b.pause, breakerMaxPause)
+		b.pause = bounded(2*b.pause, breakerMaxPause, steps)
 		b.until = now.Add(b.pause)
 		return true
 	case silent(o):
@@ -218,7 +208,7 @@ func (b *breaker) ended(o hook.Outcome, probe bool, now time.Time) (changed bool
 		}
 		few := b.failures >= breakerFewFailures && now.Sub(b.since) >= breakerPatience
 		if b.until.IsZero() && (few || b.failures >= breakerFailures) {
-			b.pause = breakerPause
+			b.pause = bounded(breakerPause, breakerPause, steps)
 			b.until = now.Add(b.pause)
 			return true
 		}
@@ -227,6 +217,16 @@ func (b *breaker) ended(o hook.Outcome, probe bool, now time.Time) (changed bool
 		*b = breaker{}
 	}
 	return changed
+}
+
+// bounded returns a pause that ends before what was put off meanwhile is due again:
+// an open breaker must not use up all the retries of an endpoint that is back.
+func bounded(pause, most time.Duration, steps hook.Schedule) time.Duration {
+	pause = min(pause, most)
+	for _, step := range steps {
+		pause = min(pause, step)
+	}
+	return pause
 }
 
 // idle reports whether there is nothing to remember.

@@ -58,6 +58,12 @@ func (a *arrivals) set(status int, takes time.Duration) {
 	a.status, a.takes = status, takes
 }
 
+func (a *arrivals) reset() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.most = 0
+}
+
 func (a *arrivals) count() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -257,10 +263,11 @@ func TestErrorsDoNotOpenTheBreaker(t *testing.T) {
 func TestRateLimit(t *testing.T) {
 	bubble(t, deliver.Config{}, func(t *testing.T, p *platform) {
 		e := p.endpoint("a.test", 204, 0)
-		s := p.subscribe("http://a.test/", func(s *hook.Subscription) { s.Limits.PerSecond = 2 })
+		s := p.subscribe("http://a.test/", func(s *hook.Subscription) { s.Limits.PerSecond = 20 })
 		first := p.publish(6)
 		pass(time.Minute)
-		want := []time.Duration{0, 0, 500 * time.Millisecond, time.Second, 1500 * time.Millisecond, 2 * time.Second}
+		ms := time.Millisecond
+		want := []time.Duration{0, 0, 50 * ms, 100 * ms, 150 * ms, 200 * ms} // a tenth of a second's at once
 		if !slices.Equal(e.at, want) {
 			t.Errorf("arrived at %v, want %v", e.at, want)
 		}
@@ -275,6 +282,160 @@ func TestRateLimit(t *testing.T) {
 			if a.Retry != 0 {
 				t.Errorf("an attempt has retry number %d", a.Retry)
 			}
+		}
+	})
+}
+
+// A limit of requests per second changes nothing about the order, however many are
+// under way.
+func TestRateLimitKeepsOrder(t *testing.T) {
+	bubble(t, deliver.Config{InFlight: 200}, func(t *testing.T, p *platform) {
+		var mu sync.Mutex
+		var ids []string
+		p.net.Handle(t, "a.test", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			ids = append(ids, r.Header.Get(webhook.HeaderRequestID))
+			mu.Unlock()
+			time.Sleep(time.Second)
+		}))
+		p.subscribe("http://a.test/", func(s *hook.Subscription) { s.Limits.PerSecond = 100 })
+		p.publish(300)
+		pass(time.Minute)
+		if len(ids) != 300 || !slices.IsSorted(ids[20:]) { // the first ones start at one instant
+			t.Errorf("%d arrived, in order: %v", len(ids), slices.IsSorted(ids[20:]))
+		}
+	})
+}
+
+// A limit that is lifted or raised counts at once.
+func TestRateLimitIsLifted(t *testing.T) {
+	bubble(t, deliver.Config{}, func(t *testing.T, p *platform) {
+		e := p.endpoint("a.test", 204, 0)
+		s := p.subscribe("http://a.test/", func(s *hook.Subscription) { s.Limits.PerSecond = 0.001 })
+		p.publish(3)
+		pass(time.Second)
+		lifted := *s
+		lifted.Limits.PerSecond = 0
+		p.put(&lifted)
+		p.sender.Changed(s.Key)
+		pass(time.Second)
+		if e.total != 3 {
+			t.Errorf("%d of 3 arrived", e.total)
+		}
+	})
+}
+
+// An endpoint gets the least that its active subscriptions allow, whichever of them
+// has something outstanding; and one that allows more than the default gets more.
+func TestLimitsOfAnEndpoint(t *testing.T) {
+	bubble(t, deliver.Config{InFlight: 4}, func(t *testing.T, p *platform) {
+		e := p.endpoint("a.test", 204, time.Second)
+		s := p.subscribe("http://a.test/", func(s *hook.Subscription) { s.Limits.InFlight = 20 })
+		p.publish(60)
+		pass(time.Minute)
+		if e.most != 20 {
+			t.Errorf("%d at a time, where 20 are allowed", e.most)
+		}
+		other := p.subscribe("http://a.test/", func(s *hook.Subscription) { s.Limits.InFlight, s.Events = 2, []string{"another"} })
+		p.sender.Changed(other.Key)
+		e.reset()
+		p.publish(20)
+		pass(time.Minute)
+		if e.most != 2 {
+			t.Errorf("%d at a time, where one of its subscriptions allows 2", e.most)
+		}
+		must(t, p.db.Change(hook.Change{RemoveSubscriptions: []hook.SubscriptionKey{other.Key}}, time.Now()))
+		p.sender.Changed(other.Key)
+		e.reset()
+		p.publish(60)
+		pass(time.Minute)
+		if e.most != 20 || p.outcomes(s)[204] != 140 {
+			t.Errorf("%d at a time when that one is deleted, %v", e.most, p.outcomes(s))
+		}
+	})
+}
+
+// With short steps an endpoint that is back is found out before its retries are used
+// up.
+func TestBreakerWithShortSteps(t *testing.T) {
+	second := time.Second
+	bubble(t, deliver.Config{Schedule: hook.Schedule{second, second, second}}, func(t *testing.T, p *platform) {
+		s := p.subscribe("http://a.test/")
+		p.publish(25) // nobody is there
+		pass(second / 2)
+		p.endpoint("a.test", 204, 0)
+		last := p.publish(5)
+		pass(time.Minute)
+		if p.state(last, s) != hook.Delivered {
+			t.Errorf("the latest is %v, %v", p.state(last, s), p.outcomes(s))
+		}
+	})
+}
+
+// However many subscriptions there are, what is in hand is bounded: by the whole and
+// one for each.
+func TestWhatIsInHandIsBounded(t *testing.T) {
+	p := newPlatform(t, deliver.Config{}, outbound.Config{})
+	defer p.run()()
+	const subscriptions = 300
+	var c hook.Change
+	var owed []hook.Owed
+	for range subscriptions {
+		id := hook.NewID()
+		k, err := hook.KeyOf(id)
+		must(t, err)
+		c.Subscriptions = append(c.Subscriptions, &hook.Subscription{ID: id, Key: k, App: "app", URL: "http://" + strings.ToLower(strings.Trim(id, "-_")) + ".test/", State: hook.Valid})
+		owed = append(owed, hook.Owed{Subscription: k})
+	}
+	must(t, p.db.Change(c, time.Now()))
+	for _, size := range []int{100, 1 << 20} {
+		e, held := &hook.Event{Body: make([]byte, size)}, 0
+		var all [][]hook.Owed
+		for _, o := range owed { // one after the other takes what it can
+			for range 1100 {
+				mine := []hook.Owed{o}
+				p.sender.Reserve(e, mine)
+				all = append(all, mine)
+				if mine[0].Node == 0 {
+					break
+				}
+				held++
+			}
+		}
+		if most := min(32<<10, 64<<20/size) + subscriptions; held > most {
+			t.Errorf("%d bodies of %d bytes are in hand, want %d at most", held, size, most)
+		}
+		for _, o := range all {
+			p.sender.Settle(e, o, false)
+		}
+	}
+}
+
+// What is published while a sender starts waits behind what was outstanding.
+func TestStartKeepsOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlatform(t, deliver.Config{}, outbound.Config{})
+		var mu sync.Mutex
+		var ids []string
+		p.net.Handle(t, "a.test", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			ids = append(ids, r.Header.Get(webhook.HeaderRequestID))
+		}))
+		p.subscribe("http://a.test/", func(s *hook.Subscription) { s.Limits.InFlight = 1 })
+		p.publish(3)
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err := p.sender.Start(ctx)
+		must(t, err)
+		p.publish(1)
+		synctest.Wait()
+		done := make(chan error)
+		go func() { done <- p.sender.Run(ctx) }()
+		pass(time.Second)
+		cancel()
+		must(t, <-done)
+		if len(ids) != 4 || !slices.IsSorted(ids) {
+			t.Errorf("arrived as %v", ids)
 		}
 	})
 }

@@ -13,7 +13,8 @@ func (s *Sender) wantLoad(q *queue) {
 		return
 	}
 	n, _ := s.share()
-	if !q.sweep && (!q.stored || q.held > n/2) {
+	// With some in hand it is asked for again when one of them has ended.
+	if !q.sweep && (!q.stored || q.held > n/2 || q.held > 0 && s.full()) {
 		return
 	}
 	q.loading = true
@@ -67,16 +68,16 @@ func (s *Sender) wants() (wants []want, queues []*queue) {
 		s.loads = s.loads[1:]
 		s.refresh(q)
 		n, bytes := s.share()
-		limit := min(claimRows-rows, max(1, n-q.held))
+		limit := min(claimRows-rows, max(1, min(n-q.held, maxHeld-s.held-rows)))
 		if !q.lane.breaker.until.IsZero() {
 			limit = min(limit, idleClaimRows)
 		}
-		w := want{Want: Want{q.key, limit, max(1, bytes-q.bytes)}, seen: q.seen}
+		w := want{Want: Want{q.key, limit, max(1, min(bytes-q.bytes, maxHeldBytes-s.bytes))}, seen: q.seen}
 		if q.sweep || q.subscription == nil {
 			q.sweep = false
 			w.sweep, w.generation, w.reason = true, math.MaxInt64, "the subscription was deleted"
 			if q.subscription != nil {
-				w.generation, w.reason = q.subscription.Generation, cancelReason(q.subscription)
+				w.generation, w.reason = q.subscription.Generation, cancelReason(q)
 			}
 		}
 		rows += w.Limit

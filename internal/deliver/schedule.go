@@ -39,20 +39,32 @@ func (s *Sender) refresh(q *queue) {
 	if q.lane == nil || q.lane.url != url {
 		s.attach(q, url)
 	}
-	l := q.lane
-	m := l.limits(s.InFlight)
+	s.limit(q.lane)
+}
+
+// limit brings the lane's limits up to date.
+func (s *Sender) limit(l *lane) {
+	m := s.directory.Limits(l.url, s.InFlight)
 	l.inFlight = m.InFlight
 	switch {
+	case m.PerSecond == 0 && l.limiter == nil, l.limiter != nil && l.limiter.Limit() == rate.Limit(m.PerSecond):
+		return
 	case m.PerSecond == 0:
 		l.limiter = nil
-	case l.limiter == nil || l.limiter.Limit() != rate.Limit(m.PerSecond):
-		l.limiter = rate.NewLimiter(rate.Limit(m.PerSecond), max(1, int(m.PerSecond)))
+	default:
+		l.limiter = rate.NewLimiter(rate.Limit(m.PerSecond), max(1, int(m.PerSecond/burstShare)))
 	}
+	l.pause = time.Time{} // the old limit's
+	s.kick(l)
 }
+
+// burstShare is the part of a second's requests that may be made at once.
+const burstShare = 10
 
 func (s *Sender) attach(q *queue, url string) {
 	if old := q.lane; old != nil {
 		old.queues = slices.DeleteFunc(old.queues, func(x *queue) bool { return x == q })
+		s.limit(old)
 		s.dropLane(old)
 	}
 	l := s.lanes[url]
@@ -65,10 +77,10 @@ func (s *Sender) attach(q *queue, url string) {
 }
 
 // drop forgets a queue that has nothing to remember, and its lane with it: an idle
-// endpoint costs nothing. A rate is something to remember.
+// endpoint costs nothing. A lane's rate is something to remember.
 func (s *Sender) drop(q *queue) {
 	l := q.lane
-	if q.held > 0 || q.pending > 0 || q.stored || q.sweep || q.loading || !q.next.IsZero() || l.limiter != nil {
+	if q.held > 0 || q.pending > 0 || q.stored || q.sweep || q.loading || !q.next.IsZero() {
 		return
 	}
 	l.queues = slices.DeleteFunc(l.queues, func(x *queue) bool { return x == q })
@@ -77,7 +89,7 @@ func (s *Sender) drop(q *queue) {
 }
 
 func (s *Sender) dropLane(l *lane) {
-	if len(l.queues) == 0 && l.flying == 0 && !l.inRing && l.breaker.idle() && s.lanes[l.url] == l {
+	if len(l.queues) == 0 && l.flying == 0 && !l.inRing && l.breaker.idle() && l.limiter == nil && s.lanes[l.url] == l {
 		delete(s.lanes, l.url)
 	}
 }
@@ -88,6 +100,9 @@ func (s *Sender) share() (n, bytes int) {
 	others := s.active + 1
 	return min(maxShare, max(minShare, maxHeld/others)), maxHeldBytes / others
 }
+
+// full reports whether as much is in hand as may be in all.
+func (s *Sender) full() bool { return s.held >= maxHeld || s.bytes >= maxHeldBytes }
 
 func (s *Sender) hold(q *queue, size int) {
 	if q.held == 0 {
@@ -119,8 +134,9 @@ func (s *Sender) Reserve(e *hook.Event, owed []hook.Owed) {
 		o.Node = 0
 		q := s.queue(o.Subscription)
 		n, bytes := s.share()
-		// While anything waits in the store, what comes later has to wait behind it.
-		room := q.held == 0 || q.held < n && q.bytes+len(e.Body) <= bytes
+		// While anything waits in the store, what comes later has to wait behind it. One
+		// delivery each subscription may always have, so that none depends on the others.
+		room := q.held == 0 || !s.full() && q.held < n && q.bytes+len(e.Body) <= bytes
 		if s.running && !s.closing && room && !q.stored && q.pending == 0 {
 			s.hold(q, len(e.Body))
 			o.Node = s.node.ID

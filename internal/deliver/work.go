@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/switchhook/switchhook/internal/hook"
@@ -25,7 +26,6 @@ type action uint8
 const (
 	send     action = iota
 	fallback        // the breaker is open: not sent
-	throttle        // our limit for the endpoint is reached: not sent
 	cancel          // not owed any more
 )
 
@@ -108,8 +108,8 @@ func (s *Sender) judge(l *lane, j *job, now time.Time) (v verdict, ok bool) {
 	if q.subscription == nil {
 		return verdict{do: cancel, reason: "the subscription was deleted"}, true
 	}
-	if j.Generation < q.subscription.Generation {
-		return verdict{do: cancel, reason: cancelReason(q.subscription)}, true
+	if j.Generation < q.subscription.Generation || q.app.Disabled {
+		return verdict{do: cancel, reason: cancelReason(q)}, true
 	}
 	if b := &l.breaker; !b.until.IsZero() {
 		switch {
@@ -128,22 +128,56 @@ func (s *Sender) judge(l *lane, j *job, now time.Time) (v verdict, ok bool) {
 			r.CancelAt(now)
 			l.breaker.probing = false
 			l.pause = now.Add(wait)
-			if j.throttled {
-				return verdict{}, false
+			if !j.throttled {
+				j.throttled = true
+				s.logThrottled(j, now)
 			}
-			j.throttled = true
-			return verdict{do: throttle}, true
+			return verdict{}, false
 		}
 	}
 	v.endpoint = q.endpoint
 	return v, true
 }
 
-func cancelReason(s *hook.Subscription) string {
-	if s.StateReason != "" {
+func cancelReason(q *queue) string {
+	switch s := q.subscription; {
+	case q.app.Disabled:
+		return "the app was disabled"
+	case s.State == hook.Disabled && s.StateReason != "":
 		return "the subscription was disabled: " + s.StateReason
 	}
 	return "the subscription was disabled"
+}
+
+// logThrottled leaves a row in the log that says why a delivery waits. The delivery
+// stays where it is, at the head of its lane, so that none overtakes it. It is
+// called with s.mu held.
+func (s *Sender) logThrottled(j *job, now time.Time) {
+	f := &Finished{Was: j.Delivery, Now: j.Delivery, Node: s.node.ID, Keep: true, Lazy: true, Attempt: hook.Attempt{
+		Delivery: j.ID, Retry: j.Tries, Outcome: hook.TooManyRequests, State: hook.Waiting, Due: dueOf(j), Started: now,
+		Detail: "the limit of requests per second for this endpoint is reached",
+	}}
+	f.Done = func(err error) {
+		go func() { // the store may answer at once, and that wants s.mu
+			s.mu.Lock()
+			s.recording--
+			s.settled.Broadcast()
+			s.mu.Unlock()
+			if err == nil && s.Observe != nil {
+				s.Observe(f.Attempt, j.Event)
+			}
+		}()
+	}
+	s.recording++
+	s.store.Finish(f)
+}
+
+// dueOf returns when a job was to be done.
+func dueOf(j *job) time.Time {
+	if j.Due.IsZero() {
+		return j.ID.Event.Time()
+	}
+	return j.Due
 }
 
 // do carries a verdict out.
@@ -154,8 +188,6 @@ func (s *Sender) do(j *job, v verdict) (r outbound.Result) {
 		r.Detail = v.reason
 	case fallback:
 		r.Outcome, r.Detail = hook.Fallback, "the endpoint has not answered for a while, so nothing was sent"
-	case throttle:
-		r.Outcome, r.Detail = hook.TooManyRequests, "the limit of requests per second for this endpoint is reached"
 	default:
 		defer func() {
 			if p := recover(); p != nil {
@@ -180,13 +212,9 @@ func (s *Sender) finish(j *job, v verdict, r outbound.Result) {
 		f.Now.State, f.Now.Due = hook.Cancelled, time.Time{}
 		f.Attempt.Kind = hook.KindCancel
 	}
-	due := j.Due
-	if due.IsZero() {
-		due = j.ID.Event.Time()
-	}
 	f.Attempt = hook.Attempt{
 		Delivery: j.ID, Kind: f.Attempt.Kind, Retry: j.Tries, Outcome: r.Outcome,
-		State: f.Now.State, Next: f.Now.Due, Due: due, Started: r.Started,
+		State: f.Now.State, Next: f.Now.Due, Due: dueOf(j), Started: r.Started,
 		Timing: r.Timing, Span: f.Attempt.Span, Response: r.Response, Detail: r.Detail,
 	}
 	if f.Done == nil {
@@ -199,8 +227,8 @@ func (s *Sender) finish(j *job, v verdict, r outbound.Result) {
 	s.flying--
 	f.Keep = f.Now.State == hook.Waiting && r.Outcome.Retry() == hook.AtOnce && !s.closing
 	if v.do == send {
-		if l.breaker.ended(r.Outcome, v.probe, now) {
-			s.Log.Info("circuit breaker", "url", l.url, "open", !l.breaker.until.IsZero(), "until", l.breaker.until, "outcome", r.Outcome)
+		if l.breaker.ended(r.Outcome, v.probe, now, s.Schedule) {
+			s.logBreaker(l, r.Outcome)
 		}
 		if r.Outcome == hook.NeedInstantRetry {
 			// At once means as soon as it can help: the shortage is this machine's own.
@@ -215,12 +243,24 @@ func (s *Sender) finish(j *job, v verdict, r outbound.Result) {
 	s.store.Finish(f)
 }
 
+// logBreaker says that a breaker has opened or closed. The query of a URL often has
+// a token in it, so it is left out.
+func (s *Sender) logBreaker(l *lane, o hook.Outcome) {
+	url, _, _ := strings.Cut(l.url, "?")
+	if l.breaker.until.IsZero() {
+		s.Log.Info("the endpoint answers again", "url", url, "outcome", o)
+	} else {
+		s.Log.Info("the endpoint does not answer and is spared for a while", "url", url, "until", l.breaker.until, "outcome", o)
+	}
+}
+
 // recorded goes on from where a job stands in the store. It is called by the
 // goroutine that commits.
 func (s *Sender) recorded(j *job, err error) {
 	s.mu.Lock()
 	s.recording--
 	s.settled.Broadcast()
+	made := j.finished.Attempt // the job may start again at once
 	if err != nil {
 		s.keepForLater(j, err)
 	} else {
@@ -228,7 +268,7 @@ func (s *Sender) recorded(j *job, err error) {
 	}
 	s.mu.Unlock()
 	if err == nil && s.Observe != nil {
-		s.Observe(j.finished.Attempt, j.Event)
+		s.Observe(made, j.Event)
 	}
 }
 
@@ -262,9 +302,9 @@ func (s *Sender) goOn(j *job) {
 	j.Delivery = f.Now
 	if f.Keep {
 		if j.Due.IsZero() {
-			q.first.unpush(j)
+			q.first.insert(j, earlier)
 		} else {
-			q.late.unpush(j)
+			q.late.insert(j, sooner)
 		}
 		s.kick(q.lane)
 		return

@@ -22,6 +22,7 @@ type Directory struct {
 	byAccount     map[string]map[string]int                 // account to apps, with how many ties each has
 	byCarrier     map[int32]map[string]struct{}             // carrier code to apps
 	byClient      map[string]string                         // client id to app
+	byURL         map[string]map[SubscriptionKey]struct{}   // endpoint to subscriptions
 }
 
 type appEntry struct {
@@ -39,6 +40,7 @@ func NewDirectory() *Directory {
 		byAccount:     map[string]map[string]int{},
 		byCarrier:     map[int32]map[string]struct{}{},
 		byClient:      map[string]string{},
+		byURL:         map[string]map[SubscriptionKey]struct{}{},
 	}
 }
 
@@ -145,6 +147,12 @@ func (d *Directory) putSubscription(s *Subscription) {
 		return
 	}
 	d.subscriptions[s.Key] = s
+	same := d.byURL[s.URL]
+	if same == nil {
+		same = map[SubscriptionKey]struct{}{}
+		d.byURL[s.URL] = same
+	}
+	same[s.Key] = struct{}{}
 	i, _ := slices.BinarySearchFunc(app.subscriptions, s.Key, byKey)
 	app.subscriptions = slices.Insert(slices.Clone(app.subscriptions), i, s)
 }
@@ -155,6 +163,9 @@ func (d *Directory) removeSubscription(k SubscriptionKey) {
 		return
 	}
 	delete(d.subscriptions, k)
+	if delete(d.byURL[s.URL], k); len(d.byURL[s.URL]) == 0 {
+		delete(d.byURL, s.URL)
+	}
 	app := d.apps[s.App]
 	if i, ok := slices.BinarySearchFunc(app.subscriptions, k, byKey); ok {
 		app.subscriptions = slices.Delete(slices.Clone(app.subscriptions), i, i+1)
@@ -290,6 +301,29 @@ func (d *Directory) App(id string) *App {
 		return e.App
 	}
 	return nil
+}
+
+// Limits returns what an endpoint may be given: the least that any active
+// subscription to it allows, where one that says nothing of requests in flight
+// allows inFlight.
+func (d *Directory) Limits(url string, inFlight int) Limits {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	var m Limits
+	for k := range d.byURL[url] {
+		s := d.subscriptions[k]
+		if !s.Active() {
+			continue
+		}
+		if n := cmp.Or(s.Limits.InFlight, inFlight); m.InFlight == 0 || n < m.InFlight {
+			m.InFlight = n
+		}
+		if r := s.Limits.PerSecond; r > 0 && (m.PerSecond == 0 || r < m.PerSecond) {
+			m.PerSecond = r
+		}
+	}
+	m.InFlight = cmp.Or(m.InFlight, inFlight)
+	return m
 }
 
 // Authorized reports whether the app may act for the whole account: its owner, or
