@@ -119,20 +119,14 @@ func loadCatalog(ctx context.Context, db *store.DB, log *slog.Logger) (*catalog.
 // expire deletes what is older than the retention, a little at a time, until ctx is
 // done.
 func (p *platform) expire(ctx context.Context) {
-	every := min(time.Hour, max(time.Minute, p.retention/24))
-	for t := time.NewTicker(every); ; {
-		for done := false; !done; {
-			var err error
-			if done, err = p.store.Expire(ctx, time.Now().Add(-p.retention)); err != nil {
-				if ctx.Err() == nil {
-					p.log.Error("old log rows could not be deleted", "err", err)
-				}
-				break
-			}
+	t := time.NewTicker(min(time.Hour, max(time.Minute, p.retention/24)))
+	defer t.Stop()
+	for {
+		if err := p.store.Expire(ctx, time.Now().Add(-p.retention)); err != nil && ctx.Err() == nil {
+			p.log.Error("old log rows could not be deleted", "err", err)
 		}
 		select {
 		case <-ctx.Done():
-			t.Stop()
 			return
 		case <-t.C:
 		}

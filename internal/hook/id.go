@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -26,8 +27,15 @@ const (
 // Time returns when the event was accepted, to the millisecond.
 func (id EventID) Time() time.Time { return time.UnixMilli(int64(id) >> (sequenceBits + nodeBits)) }
 
-// FirstID returns the lowest id that [IDs] can give at t.
-func FirstID(t time.Time) int64 { return max(t.UnixMilli(), 0) << (sequenceBits + nodeBits) }
+// FirstID returns the lowest id that [IDs] can give at t, or the nearest there is.
+func FirstID(t time.Time) int64 {
+	const shift = sequenceBits + nodeBits
+	if ms := t.UnixMilli(); ms > math.MaxInt64>>shift {
+		return math.MaxInt64
+	} else {
+		return max(ms, 0) << shift
+	}
+}
 
 // String returns the id as the first three groups of the request ids of the
 // event's deliveries: 8_4_4 lower-case hex digits.

@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"errors"
 	"math"
 	"slices"
 	"time"
@@ -13,18 +14,26 @@ import (
 // scanLimit bounds how many events one page looks at, so that a filter which
 // hardly anything passes answers in time, if with an empty page and where to go
 // on.
-const scanLimit = 20_000
+const (
+	scanLimit = 2_000
+
+	// scanDeliveries bounds the same where events are owed to many.
+	scanDeliveries = 10_000
+)
 
 // Deliveries returns a page of deliveries, and where the next page begins if there
 // may be one. The latest events come first, but for deliveries that wait: those
 // come by subscription in the order in which they are due.
 func (db *DB) Deliveries(ctx context.Context, f hook.DeliveryFilter) (page []hook.Standing, next *hook.Cursor, err error) {
-	seek := seekEvents
+	seek := db.seekEvents
 	switch {
 	case slices.Equal(f.States, []hook.State{hook.Waiting}):
 		seek = seekWaiting
 	case len(f.States) > 0 && !slices.Contains(f.States, hook.Waiting) && !slices.Contains(f.States, hook.Delivered):
 		seek = seekUndelivered
+	}
+	if f.EventType != "" && db.knownType(f.EventType) == 0 {
+		return nil, nil, nil // nothing of that type was ever published
 	}
 	err = db.sql.read(ctx, func(t tx) error {
 		if f.Subscriptions == nil && f.States != nil {
@@ -37,14 +46,13 @@ func (db *DB) Deliveries(ctx context.Context, f hook.DeliveryFilter) (page []hoo
 			return err
 		}
 		for i, c := range found {
-			s, err := db.standing(t, c.ID)
+			s, err := db.standing(t, selectEventHead, c.ID)
 			if err != nil {
 				return err
 			}
 			if s == nil || !passes(&f, s) {
 				continue
 			}
-			s.Event.Body = nil
 			page = append(page, *s)
 			if len(page) == f.Limit && (more || i < len(found)-1) {
 				next = &c
@@ -66,7 +74,7 @@ func passes(f *hook.DeliveryFilter, s *hook.Standing) bool {
 // Delivery returns one delivery with its event and its log.
 func (db *DB) Delivery(ctx context.Context, id hook.DeliveryID) (s *hook.Standing, err error) {
 	err = db.sql.read(ctx, func(t tx) error {
-		if s, err = db.standing(t, id); err != nil || s == nil {
+		if s, err = db.standing(t, selectEvent, id); err != nil || s == nil {
 			return err
 		}
 		s.Log, err = attempts(t, id)
@@ -83,9 +91,10 @@ func noDelivery(id hook.DeliveryID) error {
 		Detail: "is not there: its event was not owed to that subscription, or is older than the webhook log"}
 }
 
-// standing reads how a delivery stands, or nil if there is no such delivery. What
-// is not in the log yet waits for its first attempt.
-func (db *DB) standing(t tx, id hook.DeliveryID) (*hook.Standing, error) {
+// standing reads how a delivery stands, or nil if there is no such delivery, with
+// what selectEvent selects of its event. What is not in the log yet waits for its
+// first attempt.
+func (db *DB) standing(t tx, selectEvent string, id hook.DeliveryID) (*hook.Standing, error) {
 	s := &hook.Standing{Delivery: hook.Delivery{ID: id}}
 	var owed []hook.SubscriptionKey
 	err := t.query(selectEvent+`WHERE id = $1`, func(r row) (err error) {
@@ -124,7 +133,7 @@ func latestFirst(a, b hook.Cursor) int {
 }
 
 const (
-	selectRecent      = `SELECT id, owed FROM events WHERE id >= $1 AND id <= $2 ORDER BY id DESC LIMIT $3`
+	selectRecent      = `SELECT id, owed, type_id FROM events WHERE id >= $1 AND id <= $2 ORDER BY id DESC LIMIT $3`
 	selectUndelivered = `
 		SELECT DISTINCT event_id FROM attempts
 		WHERE state IN (2, 3, 4) AND subscription = $1 AND event_id >= $2 AND event_id <= $3
@@ -135,15 +144,23 @@ const (
 		ORDER BY due_at, event_id LIMIT $6`
 )
 
+// errEnough ends a query.
+var errEnough = errors.New("store: enough")
+
 // seekEvents walks the events from the latest down.
-func seekEvents(t tx, f hook.DeliveryFilter) (found []hook.Cursor, more bool, err error) {
+func (db *DB) seekEvents(t tx, f hook.DeliveryFilter) (found []hook.Cursor, more bool, err error) {
 	from, to := bounds(&f)
 	if f.After != nil { // some of whose event's deliveries may be left
 		to = min(to, int64(f.After.ID.Event))
 	}
-	events := 0
+	events, number := 0, db.knownType(f.EventType)
 	err = t.query(selectRecent, func(r row) error {
-		events++
+		if len(found) >= scanDeliveries {
+			return errEnough
+		}
+		if events++; number != 0 && r.int(2) != number {
+			return nil
+		}
 		for _, k := range parseOwed(r.blob(1)) {
 			c := hook.Cursor{ID: hook.DeliveryID{Event: hook.EventID(r.int(0)), Subscription: k}}
 			if f.After != nil && latestFirst(c, *f.After) <= 0 || f.Subscriptions != nil && !slices.Contains(f.Subscriptions, k) {
@@ -153,6 +170,9 @@ func seekEvents(t tx, f hook.DeliveryFilter) (found []hook.Cursor, more bool, er
 		}
 		return nil
 	}, from, to, scanLimit)
+	if errors.Is(err, errEnough) {
+		return found, true, nil
+	}
 	if events == scanLimit && len(found) == 0 {
 		// Nothing here, but the next page must know where to go on.
 		err = t.query(`SELECT id FROM events WHERE id >= $1 AND id <= $2 ORDER BY id DESC LIMIT 1 OFFSET $3`, func(r row) error {
@@ -234,19 +254,25 @@ func subscriptionKeys(t tx) (keys []hook.SubscriptionKey, err error) {
 // go to is refused.
 func (db *DB) Resend(id hook.DeliveryID, now time.Time, detail string) error {
 	return db.sql.write(func(t tx) error {
-		s, err := db.standing(t, id)
+		s, err := db.standing(t, selectEvent, id)
 		if err != nil {
 			return err
 		}
-		if s == nil {
+		below, err := expired(t)
+		if err != nil {
+			return err
+		}
+		if s == nil || int64(id.Event) < below {
 			return noDelivery(id)
 		}
-		sub, _ := db.directory.Subscription(id.Subscription)
+		sub, app := db.directory.Subscription(id.Subscription)
 		switch {
 		case s.State == hook.Waiting:
 			return &hook.Error{Kind: hook.Conflict, Subject: "delivery " + id.String(), Detail: "is waiting for its next attempt already"}
 		case sub == nil:
 			return &hook.Error{Kind: hook.Conflict, Subject: "delivery " + id.String(), Detail: "cannot be resent: its subscription was deleted"}
+		case app.Disabled:
+			return &hook.Error{Kind: hook.Conflict, Subject: "delivery " + id.String(), Detail: "cannot be resent: app " + app.ID + " is disabled"}
 		case !sub.Active():
 			return &hook.Error{Kind: hook.Conflict, Subject: "delivery " + id.String(),
 				Detail: "cannot be resent: subscription " + sub.ID + " is " + sub.State.String() + "; validate it first"}

@@ -20,42 +20,91 @@ const lateShare = 8
 // Claim takes outstanding deliveries in hand: first attempts in the order of
 // publishing, and retries by when they are due.
 func (db *DB) Claim(ctx context.Context, n deliver.Node, now time.Time, want []deliver.Want) ([]deliver.Claim, error) {
+	if err := db.giveBack(n, nil); err != nil {
+		return nil, err
+	}
 	claims, err := db.sql.claim(n.ID, now, want)
 	if err != nil {
 		return nil, err
 	}
 	// The bodies are read beside the writer: those of a large backlog have to come
 	// from the disk, and nobody should have to wait for that.
-	if err := db.readEvents(ctx, claims); err != nil {
-		return nil, errors.Join(err, db.release(n, claims))
+	lost, err := db.readEvents(ctx, claims)
+	if err == nil && len(lost) > 0 {
+		err = db.writeOff(lost, now)
+	}
+	if err != nil {
+		return nil, errors.Join(err, db.giveBack(n, claims))
 	}
 	return claims, nil
 }
 
-func (db *DB) readEvents(ctx context.Context, claims []deliver.Claim) error {
-	return db.sql.read(ctx, func(t tx) error {
+// readEvents reads the events of what was claimed, and takes those deliveries out
+// whose event is gone or damaged: one must not keep the others from being sent.
+func (db *DB) readEvents(ctx context.Context, claims []deliver.Claim) (lost []deliver.Outstanding, err error) {
+	err = db.sql.readNow(ctx, func(t tx) error {
 		for i := range claims {
 			c := &claims[i]
 			for j := range c.Deliveries {
 				d := &c.Deliveries[j]
-				err := t.query(selectEvent+`WHERE id = $1`, func(r row) (err error) {
-					d.Event, _, err = db.scanEvent(r)
-					return err
+				err := t.query(selectEvent+`WHERE id = $1`, func(r row) error {
+					var err error
+					if d.Event, _, err = db.scanEvent(r); err != nil {
+						d.Event = nil
+						db.log.Error("the event of an outstanding delivery cannot be read", "delivery", d.ID, "err", err)
+					}
+					return nil
 				}, int64(d.ID.Event))
 				if err != nil {
 					return err
 				}
 			}
-			// One row that is damaged must not keep the others from being sent.
-			c.Deliveries = slices.DeleteFunc(c.Deliveries, func(d deliver.Outstanding) bool {
-				if d.Event == nil {
-					db.log.Error("the event of an outstanding delivery is gone", "delivery", d.ID)
-				}
-				return d.Event == nil
-			})
 		}
 		return nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	for i := range claims {
+		c := &claims[i]
+		for _, d := range c.Deliveries {
+			if d.Event == nil {
+				lost = append(lost, d)
+			}
+		}
+		c.Deliveries = slices.DeleteFunc(c.Deliveries, func(d deliver.Outstanding) bool { return d.Event == nil })
+	}
+	return lost, nil
+}
+
+// writeOff ends deliveries whose event is gone.
+func (db *DB) writeOff(lost []deliver.Outstanding, now time.Time) error {
+	return db.sql.write(func(t tx) error {
+		for _, d := range lost {
+			db.log.Error("an outstanding delivery is written off: its event is gone", "delivery", d.ID)
+			if err := callOff(t, d.Delivery, now, "its event is gone"); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil)
+}
+
+// giveBack takes deliveries out of the node's hand again that were claimed in vain.
+// Those for which that fails it tries again the next time: as long as they are in
+// a hand that knows nothing of them, nobody else has them either.
+func (db *DB) giveBack(n deliver.Node, claims []deliver.Claim) error {
+	db.strandedMu.Lock()
+	defer db.strandedMu.Unlock()
+	db.stranded = append(db.stranded, claims...)
+	if len(db.stranded) == 0 {
+		return nil
+	}
+	err := db.release(n, db.stranded)
+	if err == nil {
+		db.stranded = nil
+	}
+	return err
 }
 
 // release takes deliveries out of the node's hand again.
@@ -167,7 +216,7 @@ func (db *DB) Backlogs(ctx context.Context) (all []deliver.Backlog, err error) {
 			SELECT (SELECT min(subscription) FROM due WHERE subscription > k) FROM keys WHERE k IS NOT NULL
 		)
 		SELECT k, (SELECT min(due_at) FROM due WHERE subscription = k) FROM keys WHERE k IS NOT NULL`
-	err = db.sql.read(ctx, func(t tx) error {
+	err = db.sql.readNow(ctx, func(t tx) error {
 		return t.query(query, func(r row) error {
 			all = append(all, deliver.Backlog{Subscription: hook.SubscriptionKey(r.int(0)), Next: fromMillis(r.int(1))})
 			return nil

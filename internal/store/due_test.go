@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -516,23 +517,12 @@ func TestExpire(t *testing.T) {
 		n := join(t, db, 0)
 		done, owed := publish(t, db, 1, 1)[0], publish(t, db, 1, 2)[0]
 		finish(t, db, n, claim(t, db, n, now, 1, 1).Deliveries[0].Delivery, 204, now)
-		if ok, err := db.Expire(t.Context(), now); !ok || err != nil {
-			t.Errorf("nothing is old yet: %v, %v", ok, err)
-		}
-		expire := func(at time.Time) {
-			for {
-				ok, err := db.Expire(t.Context(), at)
-				must(t, err)
-				if ok {
-					return
-				}
-			}
+		expire := func(at time.Time) { must(t, db.Expire(t.Context(), at)) }
+		expire(now)
+		if _, _, err := db.Event(t.Context(), done); err != nil {
+			t.Errorf("nothing is old yet: %v", err)
 		}
 		expire(now.Add(time.Minute))
-		gone, err := attemptsOf(t, db, hook.DeliveryID{Event: done, Subscription: 1})
-		if err != nil || len(gone) != 0 {
-			t.Errorf("log rows left: %d, %v", len(gone), err)
-		}
 		if _, _, err := db.Event(t.Context(), done); kindOf(err) != hook.NotFound {
 			t.Errorf("the delivered event: %v", err)
 		}
@@ -541,9 +531,150 @@ func TestExpire(t *testing.T) {
 		}
 		finish(t, db, n, claim(t, db, n, now, 2, 1).Deliveries[0].Delivery, 204, now.Add(2*time.Minute))
 		expire(now.Add(time.Minute))
+		gone, err := attemptsOf(t, db, hook.DeliveryID{Event: done, Subscription: 1})
+		if err != nil || len(gone) != 0 {
+			t.Errorf("log rows left: %d, %v", len(gone), err)
+		}
 		if _, _, err := db.Event(t.Context(), owed); kindOf(err) != hook.NotFound {
 			t.Errorf("the event when it is not owed any more: %v", err)
 		}
 		expire(now.Add(time.Hour))
+	})
+}
+
+// While something older is outstanding, nothing that came after it changes how it
+// stands: neither what was delivered, nor what failed.
+func TestExpireBesideABacklog(t *testing.T) {
+	onEachStore(t, func(t *testing.T, db *DB) {
+		setup(t, db, 1, 2)
+		n := join(t, db, 0)
+		publish(t, db, 1, 2) // stays outstanding
+		e := publish(t, db, 1, 1)[0]
+		finish(t, db, n, claim(t, db, n, now, 1, 1).Deliveries[0].Delivery, 204, now)
+		must(t, db.Expire(t.Context(), now.Add(365*24*time.Hour)))
+		s, err := db.Delivery(t.Context(), hook.DeliveryID{Event: e, Subscription: 1})
+		if err != nil || s.State != hook.Delivered || len(s.Log) != 1 {
+			t.Errorf("%+v, %v", s, err)
+		}
+	})
+}
+
+// A delivery that is made again is there to be made, or is refused: also while old
+// ones are being deleted.
+func TestResendWhileExpiring(t *testing.T) {
+	onEachStore(t, func(t *testing.T, db *DB) {
+		setup(t, db, 1)
+		n := join(t, db, 0)
+		for round := range 5 {
+			events := publish(t, db, 100, 1)
+			for _, d := range claim(t, db, n, now, 1, 100).Deliveries {
+				finish(t, db, n, d.Delivery, 400, now)
+			}
+			var wg sync.WaitGroup
+			resent := map[hook.EventID]bool{}
+			wg.Go(func() {
+				for _, e := range events {
+					if db.Resend(hook.DeliveryID{Event: e, Subscription: 1}, now, "again") == nil {
+						resent[e] = true
+					}
+				}
+			})
+			wg.Go(func() {
+				time.Sleep(time.Duration(round) * 300 * time.Microsecond) // somewhere in between
+				if err := db.Expire(t.Context(), now.Add(time.Duration(round+1)*time.Hour)); err != nil {
+					t.Error(err)
+				}
+			})
+			wg.Wait()
+			c := claim(t, db, n, now, 1, 200)
+			for _, d := range c.Deliveries {
+				if !resent[d.ID.Event] {
+					t.Errorf("round %d: %s is due and was not asked for", round, d.ID)
+				}
+				delete(resent, d.ID.Event)
+				finish(t, db, n, d.Delivery, 204, now)
+			}
+			if len(resent) > 0 {
+				t.Errorf("round %d: %d that were to be made again are gone", round, len(resent))
+			}
+		}
+	})
+}
+
+// A row whose event is gone is written off, and holds nothing else up.
+func TestEventsThatAreGone(t *testing.T) {
+	onEachStore(t, func(t *testing.T, db *DB) {
+		setup(t, db, 1)
+		n := join(t, db, 0)
+		must(t, db.sql.write(func(x tx) error {
+			_, err := x.exec(insertDue, 1, 0, 77, 0, 0, 600, 0)
+			return err
+		}, nil))
+		e := publish(t, db, 1, 1)[0]
+		c := claim(t, db, n, now, 1, 10)
+		if len(c.Deliveries) != 1 || c.Deliveries[0].ID.Event != e {
+			t.Fatalf("claimed %+v", c.Deliveries)
+		}
+		finish(t, db, n, c.Deliveries[0].Delivery, 204, now)
+		if b, err := db.Backlogs(t.Context()); err != nil || len(b) != 0 {
+			t.Errorf("still outstanding: %+v, %v", b, err)
+		}
+	})
+}
+
+// What was claimed in vain is claimed again, as soon as the store works again.
+func TestClaimsThatFail(t *testing.T) {
+	onEachStore(t, func(t *testing.T, db *DB) {
+		setup(t, db, 1)
+		n := join(t, db, 0)
+		publish(t, db, 3, 1)
+		works := db.sql
+		db.sql = &broken{works}
+		if _, err := db.Claim(t.Context(), n, now, []deliver.Want{{Subscription: 1, Limit: 10, Bytes: 1 << 20}}); err == nil {
+			t.Fatal("it did not fail")
+		}
+		db.sql = works
+		if c := claim(t, db, n, now, 1, 10); len(c.Deliveries) != 3 {
+			t.Errorf("%d of 3 are claimed", len(c.Deliveries))
+		}
+	})
+}
+
+// broken is a store that can claim, and then neither read nor write.
+type broken struct{ backend }
+
+var errBroken = errors.New("broken on purpose")
+
+func (b *broken) readNow(context.Context, func(tx) error) error { return errBroken }
+func (b *broken) write(func(tx) error, func()) error            { return errBroken }
+
+// Looking through the log holds up neither keys nor claims.
+func TestListsHoldNothingUp(t *testing.T) {
+	onEachStore(t, func(t *testing.T, db *DB) {
+		setup(t, db, 1)
+		n := join(t, db, 0)
+		publish(t, db, 1, 1)
+		hold, held := make(chan struct{}), make(chan struct{}, readers)
+		var wg sync.WaitGroup
+		for range readers {
+			wg.Go(func() {
+				_ = db.sql.read(t.Context(), func(tx) error {
+					held <- struct{}{}
+					<-hold
+					return nil
+				})
+			})
+		}
+		for range readers {
+			<-held
+		}
+		if _, err := db.FindKey(t.Context(), "x"); err != nil {
+			t.Error(err)
+		}
+		if c := claim(t, db, n, now, 1, 10); len(c.Deliveries) != 1 {
+			t.Errorf("claimed %+v", c)
+		}
+		close(hold)
+		wg.Wait()
 	})
 }

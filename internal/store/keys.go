@@ -33,7 +33,7 @@ func scanKey(r row) (*hook.OperatorKey, error) {
 // process is refused at once. The lookup is by hash: how long it takes tells
 // nothing about the secrets stored.
 func (db *DB) FindKey(ctx context.Context, secret hook.Secret) (k *hook.OperatorKey, err error) {
-	err = db.sql.read(ctx, func(t tx) error {
+	err = db.sql.readNow(ctx, func(t tx) error {
 		return t.query(selectKeys+`WHERE hash = $1 AND revoked = 0`, func(r row) (err error) {
 			k, err = scanKey(r)
 			return err

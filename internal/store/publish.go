@@ -45,6 +45,14 @@ func (db *DB) typeNumber(name string) (int64, error) {
 	return n, nil
 }
 
+// knownType returns the number of an event type of which something was published,
+// or 0.
+func (db *DB) knownType(name string) int64 {
+	n, _ := db.names.Load(name)
+	number, _ := n.(int64)
+	return number
+}
+
 func (db *DB) putName(n int64, name string) {
 	db.names.Store(n, name)
 	db.names.Store(name, n)
@@ -201,6 +209,9 @@ func routing(e *hook.Event) string {
 
 // selectEvent is followed by a condition; scanEvent reads its rows.
 const selectEvent = `SELECT id, account_id, type_id, event_ts, carrier, routing, owed, body FROM events `
+
+// selectEventHead is the same without the body, for lists.
+const selectEventHead = `SELECT id, account_id, type_id, event_ts, carrier, routing, owed, x'' FROM events `
 
 func (db *DB) scanEvent(r row) (*hook.Event, []hook.SubscriptionKey, error) {
 	e := &hook.Event{

@@ -2,9 +2,9 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
 	"time"
 
-	"github.com/switchhook/switchhook/internal/deliver"
 	"github.com/switchhook/switchhook/internal/hook"
 )
 
@@ -12,43 +12,87 @@ import (
 // have to wait behind it.
 const expireRows = 500
 
-// Expire deletes log rows, events and idempotency keys from before t, a small step
-// at a time, and returns how many rows it deleted; fewer than nothing is left to
-// do when done is true. An event stays while any of its deliveries is outstanding.
-func (db *DB) Expire(ctx context.Context, t time.Time) (done bool, err error) {
-	first := hook.FirstID(t)
-	oldest := first
+// Expire deletes log rows, events, idempotency keys and deleted subscriptions from
+// before t, in small steps, until nothing is left to do or ctx is done. What is
+// outstanding keeps its event and all that came after it.
+func (db *DB) Expire(ctx context.Context, t time.Time) error {
+	below, err := db.expireBelow(ctx, hook.FirstID(t))
+	if err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
+		rows := 0
+		err := db.sql.write(func(x tx) (err error) {
+			rows, err = expireStep(x, below, millis(t))
+			return err
+		}, nil)
+		if err != nil || rows == 0 {
+			return err
+		}
+	}
+	return nil
+}
+
+// expireBelow returns the id below which nothing is wanted any more. From then on
+// nothing below the first one can be made due again; what was before, is seen.
+func (db *DB) expireBelow(ctx context.Context, first int64) (below int64, err error) {
+	err = db.sql.write(func(t tx) error {
+		expired, err := expired(t)
+		if err != nil || expired >= first {
+			return err
+		}
+		_, err = t.exec(`INSERT INTO settings (name, value) VALUES ('expired', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
+			binary.BigEndian.AppendUint64(nil, uint64(first)))
+		return err
+	}, nil)
+	if err != nil {
+		return 0, err
+	}
+	below = first
 	err = db.sql.read(ctx, func(t tx) error {
 		return t.query(`SELECT min(event_id) FROM due`, func(r row) error {
 			if id := r.int(0); id != 0 {
-				oldest = min(oldest, id)
+				below = min(below, id)
 			}
 			return nil
 		})
 	})
-	if err != nil {
-		return false, err
-	}
-	rows := 0
-	err = db.sql.write(func(t tx) error {
-		rows = 0
-		for _, e := range []struct {
-			query string
-			below int64
-		}{
-			{`DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE id < $1 ORDER BY id LIMIT $2)`, first},
-			{`DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id < $1 ORDER BY id LIMIT $2)`, oldest},
-			{`DELETE FROM idempotency_keys WHERE event_id IN (SELECT event_id FROM idempotency_keys WHERE event_id < $1 ORDER BY event_id LIMIT $2)`, oldest},
-		} {
-			n, err := t.exec(e.query, e.below, expireRows)
-			if err != nil {
-				return err
-			}
-			rows += n
+	return below, err
+}
+
+// expired returns the id below which nothing may be made due again.
+func expired(t tx) (below int64, err error) {
+	err = t.query(`SELECT value FROM settings WHERE name = 'expired'`, func(r row) error {
+		if b := r.blob(0); len(b) == 8 {
+			below = int64(binary.BigEndian.Uint64(b))
 		}
 		return nil
-	}, nil)
-	return rows == 0, err
+	})
+	return below, err
+}
+
+func expireStep(t tx, below, before int64) (rows int, err error) {
+	// Log rows have ids of their own, so the whole millisecond of the first event that
+	// stays keeps its rows.
+	kept := hook.EventID(below).Time()
+	for _, e := range []struct {
+		query string
+		below int64
+	}{
+		{`DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE id < $1 ORDER BY id LIMIT $2)`, hook.FirstID(kept)},
+		{`DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id < $1 ORDER BY id LIMIT $2)`, below},
+		{`DELETE FROM idempotency_keys WHERE event_id IN (SELECT event_id FROM idempotency_keys WHERE event_id < $1 ORDER BY event_id LIMIT $2)`, below},
+		{`DELETE FROM subscriptions WHERE key IN (SELECT key FROM subscriptions WHERE deleted > 0 AND deleted < $1
+			AND NOT EXISTS (SELECT 1 FROM due WHERE subscription = key) LIMIT $2)`, min(before, millis(kept))},
+		{`DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE ended > 0 AND ended < $1 LIMIT $2)`, before},
+	} {
+		n, err := t.exec(e.query, e.below, expireRows)
+		if err != nil {
+			return rows, err
+		}
+		rows += n
+	}
+	return rows, nil
 }
 
 // Cancel calls off outstanding deliveries of a subscription that are of an earlier
@@ -56,26 +100,22 @@ func (db *DB) Expire(ctx context.Context, t time.Time) (done bool, err error) {
 // says whether there may be more. Each leaves a row in the log with the reason.
 func (db *DB) Cancel(k hook.SubscriptionKey, generation int64, reason string, now time.Time, limit int) (more bool, err error) {
 	err = db.sql.write(func(t tx) error {
-		var rows []deliver.Outstanding
+		var rows []hook.Delivery
 		err := t.query(`
 			SELECT due_at, event_id, tries FROM due
 			WHERE subscription = $1 AND generation < $2 AND `+free+` LIMIT $3`, func(r row) error {
-			rows = append(rows, deliver.Outstanding{Delivery: hook.Delivery{
+			rows = append(rows, hook.Delivery{
 				ID:    hook.DeliveryID{Event: hook.EventID(r.int(1)), Subscription: k},
 				Due:   fromMillis(r.int(0)),
 				Tries: int(r.int(2)),
-			}})
+			})
 			return nil
 		}, int64(k), generation, limit)
 		if err != nil {
 			return err
 		}
 		for _, d := range rows {
-			a := hook.Attempt{Delivery: d.ID, Kind: hook.KindCancel, Retry: d.Tries, State: hook.Cancelled, Due: d.Due, Started: now, Detail: reason}
-			if _, err := t.exec(deleteDue, int64(k), dueMillis(d.Due), int64(d.ID.Event)); err != nil {
-				return err
-			}
-			if err := t.insertAttempt(&a); err != nil {
+			if err := callOff(t, d, now, reason); err != nil {
 				return err
 			}
 		}
@@ -83,4 +123,14 @@ func (db *DB) Cancel(k hook.SubscriptionKey, generation int64, reason string, no
 		return nil
 	}, nil)
 	return more, err
+}
+
+// callOff ends a delivery that is not made, and says why in the log.
+func callOff(t tx, d hook.Delivery, now time.Time, reason string) error {
+	if _, err := t.exec(deleteDue, int64(d.ID.Subscription), dueMillis(d.Due), int64(d.ID.Event)); err != nil {
+		return err
+	}
+	return t.insertAttempt(&hook.Attempt{
+		Delivery: d.ID, Kind: hook.KindCancel, Retry: d.Tries, State: hook.Cancelled, Due: d.Due, Started: now, Detail: reason,
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -32,7 +33,10 @@ const (
 	// applicationID marks the file as ours: "swhk".
 	applicationID = 0x7377686b
 
+	// Reading that deliveries or a producer wait for has connections of its own, so
+	// that looking through the log never holds it up.
 	readers = 4
+	urgents = 2
 
 	// batchRows bounds a transaction, so that nobody waits long for its commit.
 	batchRows = 4096
@@ -68,6 +72,7 @@ type sqliteDB struct {
 	lock      *flock.Flock // nil unless this process delivers
 	conn      *sqlite.Conn // the writer's
 	pool      *sqlitex.Pool
+	urgent    *sqlitex.Pool
 	directory *hook.Directory
 	log       *slog.Logger
 
@@ -97,7 +102,13 @@ type unit struct {
 	done  chan error // for publish and call
 }
 
-func (u *unit) rows() int { return max(1, 2*len(u.publish)) }
+func (u *unit) rows() int {
+	n := 1
+	for _, p := range u.publish {
+		n += 1 + len(p.Owed)
+	}
+	return n
+}
 
 func openSQLite(ctx context.Context, file string, dir *hook.Directory, o Options) (_ *sqliteDB, err error) {
 	s := &sqliteDB{directory: dir, log: o.Log, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
@@ -129,17 +140,18 @@ func openSQLite(ctx context.Context, file string, dir *hook.Directory, o Options
 		if err := sqlitex.ExecuteTransient(s.conn, `DELETE FROM nodes`, nil); err != nil {
 			return nil, err
 		}
-		if err := reserve(s.conn); err != nil {
+		if err := reserve(s.conn); outOfOrder(err) {
+			// It only saves time later. A platform must be able to start on a full disk.
+			s.log.Warn("there is no room for the write-ahead log; is the disk full?", "err", err)
+		} else if err != nil {
 			return nil, err
 		}
 		s.checkpoint.copy(s.conn, s.log)
 	}
-	s.pool, err = sqlitex.NewPool(file, sqlitex.PoolOptions{
-		Flags:       sqlite.OpenReadOnly,
-		PoolSize:    readers,
-		PrepareConn: func(c *sqlite.Conn) error { return pragmas(c, "cache_size=-4096", "query_only=1") },
-	})
-	if err != nil {
+	if s.pool, err = newPool(file, readers); err != nil {
+		return nil, err
+	}
+	if s.urgent, err = newPool(file, urgents); err != nil {
 		return nil, err
 	}
 	if err := s.checkpoint.open(file); err != nil {
@@ -152,6 +164,14 @@ func openSQLite(ctx context.Context, file string, dir *hook.Directory, o Options
 	s.attemptIDs = hook.NewIDs(0, last)
 	go s.run()
 	return s, nil
+}
+
+func newPool(file string, size int) (*sqlitex.Pool, error) {
+	return sqlitex.NewPool(file, sqlitex.PoolOptions{
+		Flags:       sqlite.OpenReadOnly,
+		PoolSize:    size,
+		PrepareConn: func(c *sqlite.Conn) error { return pragmas(c, "cache_size=-4096", "query_only=1") },
+	})
 }
 
 // checkDir finds the faults that people make when they first start, before SQLite
@@ -364,12 +384,18 @@ type load struct {
 	last time.Time
 }
 
+// loadMemory is how far back the rate looks.
+const loadMemory = 20 * time.Millisecond
+
 // add takes note of a commit.
 func (l *load) add(rows int, now time.Time) {
-	if since := now.Sub(l.last).Seconds(); since > 0 {
-		l.rate += (float64(rows)/since - l.rate) / 8
-		l.last = now
+	since := now.Sub(l.last)
+	if since <= 0 {
+		return
 	}
+	weight := 1 - math.Exp(-since.Seconds()/loadMemory.Seconds())
+	l.rate += (float64(rows)/since.Seconds() - l.rate) * weight
+	l.last = now
 }
 
 // linger waits for more to commit, if more is sure to come.
@@ -517,16 +543,22 @@ func step(st *sqlite.Stmt) error {
 
 func (s *sqliteDB) write(f func(tx) error, after func()) error {
 	done := make(chan error, 1)
-	s.submit(unit{call: func(c *sqlite.Conn) error { return f(sqliteTx{c, s}) }, alone: true, after: after, done: done})
+	s.submit(unit{call: func(c *sqlite.Conn) error { return f(sqliteTx{c, s}) }, alone: after != nil, after: after, done: done})
 	return <-done
 }
 
-func (s *sqliteDB) read(ctx context.Context, f func(tx) error) error {
-	c, err := s.pool.Take(ctx)
+func (s *sqliteDB) read(ctx context.Context, f func(tx) error) error { return readFrom(ctx, s.pool, f) }
+
+func (s *sqliteDB) readNow(ctx context.Context, f func(tx) error) error {
+	return readFrom(ctx, s.urgent, f)
+}
+
+func readFrom(ctx context.Context, p *sqlitex.Pool, f func(tx) error) error {
+	c, err := p.Take(ctx)
 	if err != nil {
 		return err
 	}
-	defer s.pool.Put(c)
+	defer p.Put(c)
 	if err := run(c, "BEGIN"); err != nil {
 		return err
 	}
@@ -547,8 +579,10 @@ func (s *sqliteDB) close() error {
 func (s *sqliteDB) release() error {
 	var errs []error
 	errs = append(errs, s.checkpoint.close())
-	if s.pool != nil {
-		errs = append(errs, s.pool.Close())
+	for _, p := range []*sqlitex.Pool{s.pool, s.urgent} {
+		if p != nil {
+			errs = append(errs, p.Close())
+		}
 	}
 	if s.conn != nil {
 		errs = append(errs, s.conn.Close())

@@ -41,8 +41,10 @@ type DB struct {
 	directory *hook.Directory
 	log       *slog.Logger
 
-	names  sync.Map // event type name to its number, and back
-	closed chan struct{}
+	names sync.Map // event type name to its number, and back
+
+	strandedMu sync.Mutex
+	stranded   []deliver.Claim // claims that could neither be read nor given back
 }
 
 // backend is one kind of database. What both kinds can say in the same words is
@@ -51,8 +53,10 @@ type backend interface {
 	// write runs f in a transaction that is durable when write returns. Then, and
 	// before any later write begins, it calls after.
 	write(f func(tx) error, after func()) error
-	// read runs f on a snapshot.
+	// read runs f on a snapshot, and so does readNow, for what deliveries or producers
+	// wait for.
 	read(ctx context.Context, f func(tx) error) error
+	readNow(ctx context.Context, f func(tx) error) error
 	publish([]*intake.Publication) error
 	finish(*deliver.Finished)
 	claim(node int64, now time.Time, want []deliver.Want) ([]deliver.Claim, error)
@@ -90,21 +94,23 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	db := &DB{key: o.Key, directory: hook.NewDirectory(), log: o.Log, closed: make(chan struct{})}
+	db := &DB{key: o.Key, directory: hook.NewDirectory(), log: o.Log}
 	sql, err := openSQLite(ctx, path, db.directory, o)
 	if err != nil {
 		return nil, fmt.Errorf("store: open %s: %w", path, err)
 	}
 	db.sql = sql
-	if err := errors.Join(db.checkKey(ctx), db.loadDirectory(ctx), db.loadNames(ctx)); err != nil {
-		return nil, fmt.Errorf("store: open %s: %w", path, errors.Join(err, sql.close()))
+	// With another key nothing else can be read, and that is all there is to be said.
+	for _, load := range []func(context.Context) error{db.checkKey, db.loadDirectory, db.loadNames} {
+		if err := load(ctx); err != nil {
+			return nil, fmt.Errorf("store: open %s: %w", path, errors.Join(err, sql.close()))
+		}
 	}
 	return db, nil
 }
 
 // Close ends all work and closes the database.
 func (db *DB) Close() error {
-	close(db.closed)
 	if err := db.sql.close(); err != nil {
 		return fmt.Errorf("store: close: %w", err)
 	}
