@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -148,6 +149,12 @@ type route struct {
 func (a *api) handle(r route) http.HandlerFunc {
 	return func(w http.ResponseWriter, req *http.Request) {
 		w.Header().Set(webhook.HeaderTrackingID, fmt.Sprintf("v=2.0;clid=%s;rid=WEB_%016x%016x", a.Client.Region, rand.Uint64(), rand.Uint64()))
+		defer func() {
+			if p := recover(); p != nil && p != http.ErrAbortHandler { //nolint:errorlint // it is the value itself
+				a.Log.ErrorContext(req.Context(), "api", "route", req.Pattern, "panic", p, "stack", string(debug.Stack()))
+				panic(http.ErrAbortHandler) // the answer may have begun
+			}
+		}()
 		k, err := a.authorize(req, r.scope)
 		if err == nil {
 			err = r.serve(w, req.WithContext(context.WithValue(req.Context(), keyOf{}, k)))

@@ -258,7 +258,7 @@ func (s *stream) chunk() (items []intake.Item, err error) {
 	size := 0
 	s.lines = s.lines[:0]
 	for len(items) < chunkItems && size < chunkBytes {
-		if len(items) > 0 && s.in.Buffered() == 0 {
+		if len(items) > 0 && !s.buffered() {
 			return items, nil // whoever sends slowly gets an answer early
 		}
 		line, err := s.readLine()
@@ -278,6 +278,12 @@ func (s *stream) chunk() (items []intake.Item, err error) {
 		}
 	}
 	return items, nil
+}
+
+// buffered reports whether there is a whole line to be read without waiting.
+func (s *stream) buffered() bool {
+	there, _ := s.in.Peek(s.in.Buffered())
+	return bytes.IndexByte(there, '\n') >= 0
 }
 
 // readLine returns a line of its own, and of one that is too long only as much as

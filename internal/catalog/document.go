@@ -72,6 +72,17 @@ func (l Level) String() string {
 // MarshalText writes what [Level.String] returns.
 func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
 
+// UnmarshalText reads what MarshalText writes.
+func (l *Level) UnmarshalText(text []byte) error {
+	for _, x := range []Level{Warning, Repaired, Unchecked} {
+		if x.String() == string(text) {
+			*l = x
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is no level of notes", text)
+}
+
 // Type is an event type with everything that its document says about it.
 //
 // Its method Check hides the field of that name: the mode is EventType.Check.

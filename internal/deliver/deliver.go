@@ -358,9 +358,16 @@ func (s *Sender) stop() {
 	}
 }
 
-// Changed tells the sender that a subscription was changed, disabled or deleted.
-// What is outstanding of an earlier generation is called off.
+// Changed tells the sender that a subscription was changed.
 func (s *Sender) Changed(k hook.SubscriptionKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drop(s.queue(k))
+}
+
+// CalledOff tells the sender that a subscription was disabled or deleted. What is
+// outstanding of an earlier generation is called off; that looks at all of it.
+func (s *Sender) CalledOff(k hook.SubscriptionKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	q := s.queue(k)

@@ -345,7 +345,7 @@ func TestLimitsOfAnEndpoint(t *testing.T) {
 			t.Errorf("%d at a time, where one of its subscriptions allows 2", e.most)
 		}
 		must(t, p.db.Change(hook.Change{RemoveSubscriptions: []hook.SubscriptionKey{other.Key}}, time.Now()))
-		p.sender.Changed(other.Key)
+		p.sender.CalledOff(other.Key)
 		e.reset()
 		p.publish(60)
 		pass(time.Minute)
@@ -484,7 +484,7 @@ func TestCancelled(t *testing.T) {
 				list := p.publishAll(1500)
 				pass(1500 * time.Millisecond) // one has failed, one is in flight
 				end(p, s)
-				p.sender.Changed(s.Key)
+				p.sender.CalledOff(s.Key)
 				pass(24 * time.Hour)
 				if n := e.count(); n != 2 {
 					t.Errorf("%d were sent, want 2", n)
@@ -660,7 +660,7 @@ func TestStopWhileLoading(t *testing.T) {
 		stop := p.run()
 		p.publish(1)
 		pass(time.Second)
-		p.sender.Changed(s.Key)
+		p.sender.CalledOff(s.Key)
 		stop()
 
 		next := deliver.New(p.db, p.db.Directory(), p.client, deliver.Config{})

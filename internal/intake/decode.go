@@ -91,7 +91,7 @@ func tooLarge() error {
 	return &hook.Error{Kind: hook.TooLarge, Subject: "event", Detail: fmt.Sprintf("has more than %d bytes", MaxEvent)}
 }
 
-// cutRouting takes $routing out of the document, in place.
+// cutRouting takes $routing out of the document, in place, and reads it.
 func cutRouting(doc []byte, f *hook.Faults) ([]byte, routing) {
 	var r routing
 	if !bytes.Contains(doc, []byte(routingKey)) {
@@ -100,6 +100,12 @@ func cutRouting(doc []byte, f *hook.Faults) ([]byte, routing) {
 	value, ok := canon.Get(doc, routingKey)
 	if !ok {
 		return doc, r
+	}
+	for key := range canon.Members(value) { // the decoder would also take Account_ID
+		if k := string(key); k != strings.ToLower(k) {
+			f.Add("/"+routingKey+"/"+k, "is not known; known are account_id, user_ids, user_group_ids and idempotency_key")
+			return cut(doc), r
+		}
 	}
 	dec := json.NewDecoder(bytes.NewReader(value))
 	dec.DisallowUnknownFields()
@@ -116,6 +122,11 @@ func cutRouting(doc []byte, f *hook.Faults) ([]byte, routing) {
 	} else if err != nil {
 		f.Add("/"+routingKey, "may have account_id, user_ids, user_group_ids and idempotency_key only: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
+	return cut(doc), r
+}
+
+// cut takes $routing out of a document that has it, in place.
+func cut(doc []byte) []byte {
 	// The document is compact, so its members lie where their lengths say.
 	at := len("{")
 	for key, value := range canon.Members(doc) {
@@ -130,9 +141,9 @@ func cutRouting(doc []byte, f *hook.Faults) ([]byte, routing) {
 		case doc[at-1] == ',':
 			at--
 		}
-		return append(doc[:at], doc[end:]...), r
+		return append(doc[:at], doc[end:]...)
 	}
-	return doc, r
+	return doc
 }
 
 // root reads the members that every event has, and adds event_ts if it is missing.

@@ -135,12 +135,9 @@ func (in *Intake) publish(todo []entry) (stale []entry) {
 		in.Sender.Reserve(p.Event, p.Owed)
 		pubs[i] = p
 	}
-	err := in.Store.Publish(pubs)
+	in.store(pubs)
 	for _, e := range todo {
 		p, r := e.pub, e.receipt
-		if err != nil {
-			p.Err = err
-		}
 		in.Sender.Settle(p.Event, p.Owed, p.Err == nil && p.Earlier == 0)
 		switch {
 		case errors.Is(p.Err, ErrStale):
@@ -154,6 +151,27 @@ func (in *Intake) publish(todo []entry) (stale []entry) {
 		}
 	}
 	return stale
+}
+
+// maxRows bounds what is stored in one piece, so that nobody waits long behind it: an
+// event and each delivery that it owes is a row.
+const maxRows = 4096
+
+// store makes the publications durable, a piece at a time.
+func (in *Intake) store(pubs []*Publication) {
+	for len(pubs) > 0 {
+		n, rows := 0, 0
+		for n < len(pubs) && (n == 0 || rows+1+len(pubs[n].Owed) <= maxRows) {
+			rows += 1 + len(pubs[n].Owed)
+			n++
+		}
+		if err := in.Store.Publish(pubs[:n]); err != nil {
+			for _, p := range pubs[:n] {
+				p.Err = err
+			}
+		}
+		pubs = pubs[n:]
+	}
 }
 
 // digest identifies what a producer sent and whom it concerns, whatever was added to

@@ -66,12 +66,11 @@ func (m *Manager) tryApply(mf *Manifest, dryRun bool, proofs map[proven]challeng
 	if p.change.Empty() {
 		return &p.plan, true, nil
 	}
+	tell := m.changed(p.change.Subscriptions)
 	if err := m.Store.Change(p.change, p.now); err != nil {
 		return nil, false, err
 	}
-	for _, s := range p.change.Subscriptions {
-		m.Sender.Changed(s.Key)
-	}
+	tell()
 	return &p.plan, true, nil
 }
 

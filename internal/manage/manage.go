@@ -30,6 +30,8 @@ type Prober interface {
 // Sender is told of changes to subscriptions.
 type Sender interface {
 	Changed(hook.SubscriptionKey)
+	// CalledOff says beside that what is outstanding is not owed any more.
+	CalledOff(hook.SubscriptionKey)
 }
 
 // Catalog knows the event types.
@@ -136,11 +138,31 @@ func disabled(s *hook.Subscription, reason string, now time.Time) *hook.Subscrip
 }
 
 func (m *Manager) putSubscription(s *hook.Subscription) error {
+	tell := m.changed([]*hook.Subscription{s})
 	if err := m.Store.Change(hook.Change{Subscriptions: []*hook.Subscription{s}}, time.Now()); err != nil {
 		return err
 	}
-	m.Sender.Changed(s.Key)
+	tell()
 	return nil
+}
+
+// changed returns what tells the sender of changes that are about to be stored.
+func (m *Manager) changed(subs []*hook.Subscription) (tell func()) {
+	before := map[hook.SubscriptionKey]int64{}
+	for _, s := range subs {
+		if now, _ := m.Directory.Subscription(s.Key); now != nil {
+			before[s.Key] = now.Generation
+		}
+	}
+	return func() {
+		for _, s := range subs {
+			if g, ok := before[s.Key]; ok && g != s.Generation {
+				m.Sender.CalledOff(s.Key)
+			} else {
+				m.Sender.Changed(s.Key)
+			}
+		}
+	}
 }
 
 // DeleteSubscription deletes a subscription; what is outstanding is cancelled.
@@ -154,7 +176,7 @@ func (m *Manager) DeleteSubscription(id string) error {
 	if err := m.Store.Change(hook.Change{RemoveSubscriptions: []hook.SubscriptionKey{s.Key}}, time.Now()); err != nil {
 		return err
 	}
-	m.Sender.Changed(s.Key)
+	m.Sender.CalledOff(s.Key)
 	return nil
 }
 
@@ -217,7 +239,7 @@ func (m *Manager) DeleteApp(id string) error {
 		return err
 	}
 	for _, s := range subs {
-		m.Sender.Changed(s.Key)
+		m.Sender.CalledOff(s.Key)
 	}
 	return nil
 }

@@ -317,3 +317,24 @@ func TestRotate(t *testing.T) {
 		t.Errorf("the secret tokens are %+v", a)
 	}
 }
+
+// What is outstanding is looked through only where it may have to be called off.
+func TestCalledOff(t *testing.T) {
+	w := newWorld(t)
+	w.apply(manifest())
+	m := manifest()
+	m.Apps[1].Subscriptions[1].MaxInFlight = 7
+	w.apply(m)
+	if w.sender.off != nil {
+		t.Errorf("called off by a change of a limit: %v", w.sender.off)
+	}
+	s := w.subscription("own")
+	must(t, w.Disable(s.ID, "by a test"))
+	if !slices.Equal(w.sender.off, []hook.SubscriptionKey{s.Key}) {
+		t.Errorf("called off by disabling: %v", w.sender.off)
+	}
+	must(t, w.DeleteSubscription(w.subscription("all").ID))
+	if len(w.sender.off) != 2 {
+		t.Errorf("called off by deleting: %v", w.sender.off)
+	}
+}

@@ -237,6 +237,15 @@ func (p *prober) take() (urls []string) {
 type sender struct {
 	mu      sync.Mutex
 	changed []hook.SubscriptionKey
+	off     []hook.SubscriptionKey // of those, what is called off
+}
+
+// CalledOff is noted like a change, and for itself.
+func (s *sender) CalledOff(k hook.SubscriptionKey) {
+	s.Changed(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.off = append(s.off, k)
 }
 
 func (s *sender) Changed(k hook.SubscriptionKey) {
