@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ func newApply() *cobra.Command {
 		Short: "Make accounts, apps and subscriptions as a file says",
 		Long: `Make accounts, apps and subscriptions as a file says, and print what that changes.
 
-The file is YAML or JSON; - is standard input. ${NAME} in a value stands for an
+The file is YAML or JSON; - is standard input. ${NAME} in a text stands for an
 environment variable, so that secrets need not be in the file. Applying the same
 file again changes nothing.
 
@@ -78,9 +79,28 @@ func readManifest(file string, stdin io.Reader) (*manage.Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	var m manage.Manifest
-	if err := yaml.UnmarshalWithOptions(text, &m, yaml.Strict()); err != nil {
-		return nil, fmt.Errorf("%s: %s", file, strings.TrimSpace(yaml.FormatError(err, false, true)))
+	var m, exact manage.Manifest
+	dec := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
+	if err := dec.Decode(&m); err != nil && !errors.Is(err, io.EOF) {
+		// Without the lines around it, which may hold secrets.
+		return nil, fmt.Errorf("%s: %s", file, strings.TrimSpace(yaml.FormatError(err, false, false)))
+	}
+	var more any
+	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s: has more than one document; apply them one by one", file)
+	}
+	// YAML makes 0123 the number 83 and 3457.9 a carrier code; JSON does not.
+	var plain any
+	if err := yaml.Unmarshal(text, &plain); err != nil {
+		return nil, fmt.Errorf("%s: %s", file, strings.TrimSpace(yaml.FormatError(err, false, false)))
+	}
+	raw, err := json.Marshal(plain)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	err = json.Unmarshal(raw, &exact)
+	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return nil, fmt.Errorf("%s: %s is the %s, which does not fit; put text in quotes", file, e.Field, e.Value)
 	}
 	return &m, expand(&m)
 }
@@ -111,7 +131,7 @@ func expand(m *manage.Manifest) error {
 	return json.Unmarshal(expanded, m)
 }
 
-var planSigns = map[manage.Action]string{manage.Create: "+", manage.Update: "~", manage.Keep: "=", manage.Fail: "!"}
+var planSigns = map[manage.Action]string{manage.Create: "+", manage.Update: "~", manage.Keep: "=", manage.Remove: "-", manage.Fail: "!"}
 
 func printPlan(o *output, p *manage.Plan, dryRun bool) error {
 	kept := 0

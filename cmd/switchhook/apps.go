@@ -128,9 +128,11 @@ func rotate(use, short, path string, read func(map[string]any) (secret, until an
 
 // remove is a command that deletes what its argument names.
 func remove(use, short, path string) *cobra.Command {
-	return call(use, short, cobra.ExactArgs(1), func(cmd *cobra.Command, c *client, _ *output, args []string) error {
-		_, err := c.call(cmd.Context(), request{method: http.MethodDelete, path: operator + path + url.PathEscape(args[0])})
-		return err
+	return call(use, short, cobra.ExactArgs(1), func(cmd *cobra.Command, c *client, o *output, args []string) error {
+		if _, err := c.call(cmd.Context(), request{method: http.MethodDelete, path: operator + path + url.PathEscape(args[0])}); err != nil {
+			return err
+		}
+		return o.done(map[string]string{"deleted": args[0]})
 	})
 }
 

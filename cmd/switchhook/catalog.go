@@ -113,7 +113,7 @@ func importCatalog(cmd *cobra.Command, c *client, o *output, args []string) erro
 	})
 }
 
-func setCheck(cmd *cobra.Command, c *client, _ *output, args []string) error {
+func setCheck(cmd *cobra.Command, c *client, o *output, args []string) error {
 	if _, err := hook.ParseCheckMode(args[1]); err != nil {
 		return &usageError{err}
 	}
@@ -121,10 +121,12 @@ func setCheck(cmd *cobra.Command, c *client, _ *output, args []string) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.call(cmd.Context(), request{
+	if _, err = c.call(cmd.Context(), request{
 		method: http.MethodPut, path: operator + "/event_types/" + url.PathEscape(args[0]) + "/check", body: bytes.NewReader(body),
-	})
-	return err
+	}); err != nil {
+		return err
+	}
+	return o.done(map[string]string{"event": args[0], "check": args[1]})
 }
 
 func newCatalogCheck() *cobra.Command {

@@ -61,6 +61,9 @@ func (c *client) send(ctx context.Context, r request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	if parsed, err := url.Parse(c.server); err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "" {
+		return nil, &usageError{fmt.Errorf("--server %q is not a URL like http://127.0.0.1:8040", c.server)}
+	}
 	u := strings.TrimSuffix(c.server, "/") + r.path
 	if len(r.query) > 0 {
 		u += "?" + r.query.Encode()

@@ -27,16 +27,16 @@ func configure(cmd *cobra.Command, file string) error {
 	if file != "" {
 		text, err := os.ReadFile(file)
 		if err != nil {
-			return err
+			return &usageError{err}
 		}
 		if err := yaml.Unmarshal(text, &values); err != nil {
-			return fmt.Errorf("%s: %s", file, yaml.FormatError(err, false, true))
+			return &usageError{fmt.Errorf("%s: %s", file, strings.TrimSpace(yaml.FormatError(err, false, false)))}
 		}
 	}
 	flags := cmd.Flags()
 	for key := range values {
 		if flags.Lookup(key) == nil || key == "config" || key == "help" {
-			return fmt.Errorf("%s: unknown key %q; see %s --help for those there are", file, key, cmd.CommandPath())
+			return &usageError{fmt.Errorf("%s: unknown key %q; see %s --help for those there are", file, key, cmd.CommandPath())}
 		}
 	}
 	var err error

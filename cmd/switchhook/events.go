@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/switchhook/switchhook/internal/api"
+	"github.com/switchhook/switchhook/internal/intake"
 )
 
 func newEvents() *cobra.Command {
@@ -28,19 +29,28 @@ the number of deliveries it brings about; the exit code is 1 if any was refused.
 	)
 }
 
-// sniffed is how much of the input tells what it is.
-const sniffed = 64 << 10
+// sniffed is how much of the input tells what it is: an event and its line end.
+const sniffed = intake.MaxEvent + 64<<10
 
 // mediaOf tells whether the input is one JSON value or several of them, one to a
-// line. It looks at the first only.
+// line. It looks at the first line, and whether anything follows.
 func mediaOf(r *bufio.Reader) string {
-	start, _ := r.Peek(sniffed)
-	start = bytes.TrimLeft(start, " \t\r\n")
-	line, rest, more := bytes.Cut(start, []byte("\n"))
-	if more && len(line) > 0 && line[0] == '{' && json.Valid(line) && len(bytes.TrimSpace(rest)) > 0 {
-		return "application/x-ndjson"
+	for want := 1; ; want = r.Buffered() + 1 {
+		_, err := r.Peek(want) // waits for as much
+		start, _ := r.Peek(r.Buffered())
+		start = bytes.TrimLeft(start, " \t\r\n")
+		line, rest, more := bytes.Cut(start, []byte("\n"))
+		switch {
+		case len(start) > 0 && start[0] != '{':
+			return "application/json"
+		case more && !json.Valid(line):
+			return "application/json"
+		case more && len(bytes.TrimSpace(rest)) > 0:
+			return "application/x-ndjson"
+		case err != nil:
+			return "application/json"
+		}
 	}
-	return "application/json"
 }
 
 func publishEvents(cmd *cobra.Command, c *client, o *output, args []string) error {
@@ -68,7 +78,7 @@ func publishEvents(cmd *cobra.Command, c *client, o *output, args []string) erro
 	}
 	raw, err := io.ReadAll(res.Body)
 	if err != nil {
-		return err
+		return brokenOff(err)
 	}
 	if bytes.HasPrefix(raw, []byte(`{"accepted":`)) {
 		var batch struct{ Items []json.RawMessage }
@@ -92,6 +102,9 @@ func publishEvents(cmd *cobra.Command, c *client, o *output, args []string) erro
 func printReceipts(o *output, r io.Reader) error {
 	refused, line := 0, 0
 	lines := bufio.NewReader(r)
+	if o.format == "json" {
+		defer o.collect()()
+	}
 	for {
 		raw, err := lines.ReadBytes('\n')
 		if raw = bytes.TrimSpace(raw); len(raw) > 0 && !bytes.HasPrefix(raw, []byte(`{"accepted":`)) {
@@ -108,13 +121,18 @@ func printReceipts(o *output, r io.Reader) error {
 			break
 		}
 		if err != nil {
-			return err
+			return brokenOff(err)
 		}
 	}
 	if refused > 0 {
 		return fmt.Errorf("%d of %d events were refused", refused, line)
 	}
 	return nil
+}
+
+// brokenOff says what it means that the answer ended too early.
+func brokenOff(err error) error {
+	return fmt.Errorf("the connection to the platform broke off (%w); what was not answered may have been accepted or not: send it again, with --idempotency-key so that nothing is there twice", err)
 }
 
 func printReceipt(o *output, n int, raw []byte) (refused bool, err error) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -45,6 +46,9 @@ func withStore(use, short string, args cobra.PositionalArgs, run func(*cobra.Com
 		log, err := newLog(cmd.ErrOrStderr(), "warn", "text")
 		if err != nil {
 			return err
+		}
+		if _, err := os.Stat(strings.TrimPrefix(f.database, "sqlite:")); errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("there is no database at %s; is --database right? A platform makes its database when it is first started: switchhook serve", f.database)
 		}
 		key, err := f.key(log)
 		if err != nil {

@@ -70,6 +70,32 @@ func (o *output) write(raw []byte, list string, text func() error) error {
 	return text()
 }
 
+// collect makes the results that are written until the function it returns is
+// called the items of one. It is for -o json.
+func (o *output) collect() (end func()) {
+	w := o.w
+	var items bytes.Buffer
+	o.w, o.format = &items, "ndjson"
+	return func() {
+		o.w, o.format = w, "json"
+		lines := bytes.Split(bytes.TrimSpace(items.Bytes()), []byte("\n"))
+		if len(lines) == 1 && len(lines[0]) > 0 {
+			_ = o.write(lines[0], "", nil)
+			return
+		}
+		_ = o.write(fmt.Appendf(nil, `{"items":[%s]}`, bytes.Join(lines, []byte(","))), "", nil)
+	}
+}
+
+// done writes what was done, for programs; people see that nothing went wrong.
+func (o *output) done(fields map[string]string) error {
+	raw, err := json.Marshal(fields)
+	if err != nil {
+		return err
+	}
+	return o.write(raw, "", func() error { return nil })
+}
+
 // table writes rows in columns.
 func (o *output) table(head string, rows [][]string) error {
 	t := tabwriter.NewWriter(o.w, 0, 0, 2, ' ', 0)

@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/switchhook/switchhook/internal/seal"
+	"github.com/switchhook/switchhook/internal/store"
 	"github.com/switchhook/switchhook/webhook"
 )
 
@@ -75,10 +77,21 @@ func install(t testing.TB) *installation {
 	t.Helper()
 	in := &installation{t: t, dir: t.TempDir()}
 	must(t, os.WriteFile(in.masterKey(), []byte(testMasterKey), 0o600))
+	in.create()
 	out, err := exec.Command(program(t), "keys", "create", "--database", in.database(), "--master-key-file", in.masterKey()).Output()
 	must(t, err)
 	in.key = strings.TrimSpace(string(out))
 	return in
+}
+
+// create makes the database, as a platform does when it is first started.
+func (in *installation) create() {
+	in.t.Helper()
+	key, err := seal.Load(in.masterKey())
+	must(in.t, err)
+	db, err := store.Open(in.t.Context(), store.Options{Database: in.database(), Key: key})
+	must(in.t, err)
+	must(in.t, db.Close())
 }
 
 func (in *installation) database() string  { return "sqlite:" + filepath.Join(in.dir, "test.db") }

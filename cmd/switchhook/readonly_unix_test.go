@@ -42,7 +42,10 @@ func TestReadOnlyDirectory(t *testing.T) {
 	must(t, os.Mkdir(dir, 0o700))
 	in.dir = dir
 	must(t, os.WriteFile(in.masterKey(), []byte(testMasterKey), 0o600))
-	keys := nobody(t, exec.Command(program(t), "keys", "create", "--database", in.database(), "--master-key-file", in.masterKey()), dir, in.masterKey())
+	in.create()
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	must(t, err)
+	keys := nobody(t, exec.Command(program(t), "keys", "create", "--database", in.database(), "--master-key-file", in.masterKey()), append(files, dir)...)
 	out, err := keys.Output()
 	must(t, err)
 	in.key = strings.TrimSpace(string(out))

@@ -59,6 +59,7 @@ func serveCmd(ts *testscript.TestScript, _ bool, args []string) {
 	in := &installation{t: s.t, dir: ts.Getenv("WORK"), key: ts.Getenv("SWITCHHOOK_KEY")}
 	ts.Check(os.WriteFile(in.masterKey(), []byte(testMasterKey), 0o600))
 	if in.key == "" {
+		in.create()
 		out, err := exec.Command(program(s.t), "keys", "create", "--database", in.database(), "--master-key-file", in.masterKey(), "--name", "script").Output()
 		ts.Check(err)
 		in.key = strings.TrimSpace(string(out))

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -94,20 +93,25 @@ func (f *serveFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return &usageError{err}
 	}
-	s, err := f.settings(log)
-	if err != nil {
+	// Before a key is made: who cannot listen has nothing to seal.
+	if err := f.check(); err != nil {
 		return err
 	}
-	// Writing beyond a file size limit is to be an error that we answer, not the end.
-	signal.Ignore(syscall.SIGXFSZ)
-
 	ctx := cmd.Context()
 	l, err := net.Listen("tcp", f.listen)
 	if err != nil {
-		return err
+		return listenError(f.listen, err)
 	}
+	s, err := f.settings(log)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	ignoreFileSize()
 	p, err := newPlatform(ctx, s)
 	if err != nil {
+		if ctx.Err() != nil {
+			err = nil // it was stopped before it began
+		}
 		return errors.Join(err, l.Close())
 	}
 	log.Info("serving", "url", "http://"+l.Addr().String(), "database", f.database, "version", version())
@@ -121,10 +125,7 @@ func (f *serveFlags) run(cmd *cobra.Command) error {
 
 func (f *serveFlags) settings(log *slog.Logger) (settings, error) {
 	s := settings{database: f.database, log: log}
-	err := f.check()
-	if err != nil {
-		return s, err
-	}
+	var err error
 	if s.key, err = f.key(log); err != nil {
 		return s, err
 	}
@@ -157,6 +158,14 @@ func (f *serveFlags) settings(log *slog.Logger) (settings, error) {
 	return s, nil
 }
 
+// listenError says what keeps the platform from listening.
+func listenError(address string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("--listen %s: another program listens there already; stop it, or choose another port", address)
+	}
+	return fmt.Errorf("--listen %s: %w", address, err)
+}
+
 // check refuses values that would make the platform idle or break it.
 func (f *serveFlags) check() error {
 	for name, d := range map[string]time.Duration{
@@ -175,6 +184,14 @@ func (f *serveFlags) check() error {
 		if d <= 0 {
 			return &usageError{fmt.Errorf("--retry-steps %v: every pause must be more than 0", f.retrySteps)}
 		}
+	}
+	for name, text := range map[string]string{"region": f.region, "user-agent": f.userAgent} {
+		if text == "" || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) || name == "region" && strings.ContainsAny(text, " ;=") {
+			return &usageError{fmt.Errorf("--%s %q cannot be in a header: use letters, digits and what stands between them", name, text)}
+		}
+	}
+	if _, port, err := net.SplitHostPort(f.listen); err != nil || port == "" {
+		return &usageError{fmt.Errorf("--listen %q must be HOST:PORT, as in 127.0.0.1:8040; :8040 is on all addresses of this machine", f.listen)}
 	}
 	if f.keepBody < 0 || f.keepBody > outbound.MaxKeepBody {
 		return &usageError{fmt.Errorf("--keep-response %d must be 0 to %d", f.keepBody, outbound.MaxKeepBody)}
@@ -195,6 +212,9 @@ func (f *serveFlags) key(log *slog.Logger) (*seal.Key, error) {
 	path := f.masterKeyFile
 	if path == "" {
 		path = strings.TrimPrefix(f.database, "sqlite:") + ".key"
+	}
+	if !strings.HasPrefix(f.database, "sqlite:") || f.database == "sqlite:" {
+		return nil, &usageError{fmt.Errorf("--database %q is not of the form sqlite:PATH", f.database)}
 	}
 	if !f.dev {
 		k, err := seal.Load(path)

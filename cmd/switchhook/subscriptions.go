@@ -19,9 +19,11 @@ func newSubscriptions() *cobra.Command {
 		list,
 		call("show SUBSCRIPTION", "Show one subscription", cobra.ExactArgs(1), showSubscription),
 		call("validate SUBSCRIPTION", "Challenge a subscription's endpoint; if it answers, the subscription is valid", cobra.ExactArgs(1), validateSubscription),
-		call("disable SUBSCRIPTION", "Send nothing more to a subscription; what it is owed is cancelled", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client, _ *output, args []string) error {
-			_, err := c.post(cmd.Context(), operator+"/subscriptions/"+url.PathEscape(args[0])+"/disable", nil, struct{}{})
-			return err
+		call("disable SUBSCRIPTION", "Send nothing more to a subscription; what it is owed is cancelled", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client, o *output, args []string) error {
+			if _, err := c.post(cmd.Context(), operator+"/subscriptions/"+url.PathEscape(args[0])+"/disable", nil, struct{}{}); err != nil {
+				return err
+			}
+			return o.done(map[string]string{"event_subscription_id": args[0], "state": "disabled"})
 		}),
 		remove("delete SUBSCRIPTION", "Delete a subscription; what it is owed is cancelled", "/subscriptions/"),
 	)

@@ -14,7 +14,9 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"reflect"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -272,10 +274,38 @@ func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
 	if e, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return &hook.Error{Kind: hook.TooLarge, Subject: "body", Detail: fmt.Sprintf("has more than %d bytes", e.Limit)}
 	}
+	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return hook.Faults{{Field: "/" + strings.ReplaceAll(e.Field, ".", "/"), Message: fmt.Sprintf("is %s, and must be %s", withArticle(e.Value), expected(e.Type))}}.Err("body")
+	}
 	if err != nil {
 		return hook.Faults{{Message: "the body is not as expected: " + strings.TrimPrefix(err.Error(), "json: ")}}.Err("body")
 	}
 	return nil
+}
+
+// withArticle and expected say what a JSON value is, and what it should have been.
+func withArticle(value string) string {
+	kind, _, _ := strings.Cut(value, " ") // as in "number 1.5"
+	if strings.ContainsAny(kind[:1], "ao") {
+		return "an " + value
+	}
+	return "a " + value
+}
+
+func expected(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Slice, reflect.Array:
+		return "an array"
+	case reflect.Struct, reflect.Map, reflect.Pointer:
+		return "an object"
+	case reflect.Float64, reflect.Float32:
+		return "a number"
+	}
+	return "a whole number of " + strconv.Itoa(t.Bits()) + " bits"
 }
 
 // ended returns an error if anything but white space follows.

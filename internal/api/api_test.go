@@ -220,7 +220,7 @@ func TestDocumentsAreReadStrictly(t *testing.T) {
 		"empty":           {"", 400, "the body is not as expected: EOF"},
 		"unknown member":  {`{"acounts":[]}`, 400, `unknown field \"acounts\"`},
 		"deeper":          {`{"apps":[{"subscriptions":[{"custom_header":{"value":"x"}}]}]}`, 400, `unknown field \"value\"`},
-		"another type":    {`{"accounts":"x"}`, 400, "cannot unmarshal string"},
+		"another type":    {`{"accounts":"x"}`, 400, "is a string, and must be an array"},
 		"text after it":   {`{}x`, 400, "there is something after the JSON value"},
 		"a brace after":   {`{}}`, 400, "there is something after the JSON value"},
 		"a bracket after": {`{}]`, 400, "there is something after the JSON value"},

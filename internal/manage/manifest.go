@@ -9,7 +9,8 @@ import (
 
 // Manifest says how accounts, apps and subscriptions are to be. What it does not
 // name stays as it is; what it names is made as it says, with everything that it
-// leaves out at its default, but for the secret token of an app, which stays.
+// leaves out at its default, but for an app's secret token and installations, which
+// stay.
 type Manifest struct {
 	Accounts []Account `json:"accounts,omitempty" yaml:"accounts,omitempty"`
 	Apps     []App     `json:"apps,omitempty" yaml:"apps,omitempty"`
@@ -28,11 +29,12 @@ type App struct {
 	Name    string `json:"name" yaml:"name"`
 	Account string `json:"account_id" yaml:"account_id"`
 	// SecretToken signs. Left out, a new app gets one made for it.
-	SecretToken   string         `json:"secret_token,omitempty" yaml:"secret_token,omitempty"`
-	Scopes        []string       `json:"scopes,omitempty" yaml:"scopes,omitempty"`
-	CarrierCodes  []int32        `json:"carrier_codes,omitempty" yaml:"carrier_codes,omitempty"`
-	Disabled      bool           `json:"disabled,omitempty" yaml:"disabled,omitempty"`
-	Installations []Installation `json:"installations,omitempty" yaml:"installations,omitempty"`
+	SecretToken  string   `json:"secret_token,omitempty" yaml:"secret_token,omitempty"`
+	Scopes       []string `json:"scopes,omitempty" yaml:"scopes,omitempty"`
+	CarrierCodes []int32  `json:"carrier_codes,omitempty" yaml:"carrier_codes,omitempty"`
+	Disabled     bool     `json:"disabled,omitempty" yaml:"disabled,omitempty"`
+	// Installations are all there are to be. Left out, they stay as they are.
+	Installations []Installation `json:"installations,omitzero" yaml:"installations,omitempty"`
 	Subscriptions []Subscription `json:"subscriptions,omitempty" yaml:"subscriptions,omitempty"`
 }
 
@@ -83,6 +85,9 @@ func (c *CustomHeader) auth() (hook.Auth, hook.Faults) {
 	if c.Type < 0 || c.Type > int(hook.AuthHeader) {
 		f.Add("custom_header_type", "%d is none of 0, 1, 2, 3", c.Type)
 		return hook.Auth{}, f
+	}
+	if c.Type == 0 && *c != (CustomHeader{}) {
+		f.Add("custom_header_type", "is missing: 1 is Basic, 2 an OAuth token, 3 a header of your own")
 	}
 	a := hook.Auth{Mode: hook.AuthMode(c.Type)}
 	switch a.Mode {

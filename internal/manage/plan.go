@@ -38,6 +38,7 @@ const (
 	Create Action = "create"
 	Update Action = "update"
 	Keep   Action = "keep"
+	Remove Action = "remove"
 	// Fail: an endpoint did not answer its challenge. A new subscription is kept as
 	// pending then; an existing one stays as it was.
 	Fail Action = "fail"
@@ -55,7 +56,7 @@ type Credentials struct {
 // Changes counts the steps that change something.
 func (p *Plan) Changes() (n int) {
 	for _, s := range p.Steps {
-		if s.Action == Create || s.Action == Update {
+		if s.Action == Create || s.Action == Update || s.Action == Remove {
 			n++
 		}
 	}
@@ -225,6 +226,9 @@ func (p *planner) app(a *App, where string) {
 	for i, in := range a.Installations {
 		p.installation(next, in, where+at("installations/%d", i)[1:])
 	}
+	if a.Installations != nil && now != nil {
+		p.uninstall(next, a.Installations)
+	}
 	for i := range a.Subscriptions {
 		p.subscription(next, &a.Subscriptions[i], where+at("subscriptions/%d", i)[1:])
 	}
@@ -262,15 +266,30 @@ func (p *planner) newApp(a *hook.App) {
 	p.plan.Credentials = append(p.plan.Credentials, Credentials{a.Name, a.ID, a.ClientID, d.clientSecret.Reveal(), a.SecretToken.Reveal()})
 }
 
+// uninstall removes the installations of an app that are not listed.
+func (p *planner) uninstall(a *hook.App, listed []Installation) {
+	for _, h := range p.m.Directory.Installations(a.ID) {
+		if !slices.Contains(listed, Installation{h.Account, h.User}) {
+			p.step(Remove, "installation", installationName(a, h.Account, h.User), "", nil)
+			p.change.RemoveInstallations = append(p.change.RemoveInstallations, h)
+		}
+	}
+}
+
+func installationName(a *hook.App, account, user string) string {
+	name := fmt.Sprintf("%s on account %s", a.Name, account)
+	if user != "" {
+		name += ", user " + user
+	}
+	return name
+}
+
 func (p *planner) installation(a *hook.App, in Installation, where string) {
 	if p.known[in.Account] == nil {
 		p.faults.Add(where+"account_id", "account %q does not exist", in.Account)
 	}
 	h := hook.Installation{App: a.ID, Account: in.Account, User: in.User}
-	name := fmt.Sprintf("%s on account %s", a.Name, in.Account)
-	if in.User != "" {
-		name += ", user " + in.User
-	}
+	name := installationName(a, in.Account, in.User)
 	p.once("installation "+a.ID+"/"+in.Account+"/"+in.User, where+"account_id")
 	if slices.Contains(p.m.Directory.Installations(a.ID), h) {
 		p.step(Keep, "installation", name, "", nil)

@@ -1,0 +1,6 @@
+//go:build !unix
+
+package main
+
+// ignoreFileSize is for systems that have such a limit.
+func ignoreFileSize() {}
