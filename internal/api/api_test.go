@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -27,6 +28,23 @@ func TestContractIsWhole(t *testing.T) {
 	}
 	if len(contract) != len(hook.Kinds()) {
 		t.Errorf("%d kinds of errors in the contract, want %d", len(contract), len(hook.Kinds()))
+	}
+}
+
+// The documentation lists every code and every outcome.
+func TestErrorsAreDocumented(t *testing.T) {
+	raw, err := os.ReadFile("../../docs/errors.md")
+	must(t, err)
+	text := string(raw)
+	for k, c := range contract {
+		if row := fmt.Sprintf("| %d | %d | `%s", c.status, c.code, c.message); !strings.Contains(text, row) {
+			t.Errorf("kind %d: no row begins with %s", k, row)
+		}
+	}
+	for o := hook.ReadTimeOut; o >= hook.TooManyRequests; o-- {
+		if row := fmt.Sprintf("| %d `%s` |", o, o); !strings.Contains(text, row) {
+			t.Errorf("no row begins with %s", row)
+		}
 	}
 }
 

@@ -276,11 +276,18 @@ func TestPublishStreamAnswersAtOnce(t *testing.T) {
 		if e := get[Event](p, operator+"/events/"+it.Event); !strings.Contains(string(e.Body), cnamEvent) {
 			t.Errorf("event %d is not there: %+v", i, e)
 		}
-		fmt.Fprintln(producer, cnam("next"))
+		// Also while half of the one after it is here already.
+		if i == 2 {
+			fmt.Fprint(producer, cnam("next")+"\n"+cnam("last")[:20])
+		} else {
+			fmt.Fprintln(producer, cnam("next"))
+		}
 	}
 	next()
+	fmt.Fprintln(producer, cnam("last")[20:])
+	next()
 	must(t, producer.Close())
-	if answers.Scan(); answers.Text() != `{"accepted":4,"failed":0}` {
+	if answers.Scan(); answers.Text() != `{"accepted":5,"failed":0}` {
 		t.Errorf("at the end: %s", answers.Text())
 	}
 }

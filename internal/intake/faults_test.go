@@ -78,6 +78,7 @@ func TestFaults(t *testing.T) {
 		{"$routing that is empty", with(`{}`), nil},
 		{"$routing with an unknown member", with(`{"acount_id":"x"}`), []string{
 			`/$routing may have account_id, user_ids, user_group_ids and idempotency_key only: unknown field "acount_id"`}},
+		{"$routing in another case", with(`{"Account_ID":"x"}`), []string{"/$routing/Account_ID is not known; known are account_id, user_ids, user_group_ids and idempotency_key"}},
 		{"$routing to an account that is a number", with(`{"account_id":5}`), []string{"/$routing/account_id must be a string"}},
 		{"$routing to users that are a string", with(`{"user_ids":"u1,u2"}`), []string{"/$routing/user_ids must be an array of strings"}},
 		{"$routing to a user that is a number", with(`{"user_ids":["u1",2]}`), []string{"/$routing/user_ids must be an array of strings"}},
