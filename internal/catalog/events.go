@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/switchhook/switchhook/internal/hook"
 )
@@ -85,7 +86,7 @@ func (p *parser) add(e entry) {
 	}
 
 	name := p.name(e, lines.event, media.get("schema"), samples)
-	if name == "" || len(name) > maxName {
+	if name == "" || len(name) > maxName || name == validation || strings.ContainsFunc(name, unicode.IsControl) {
 		p.note(Warning, e.pointer, "cannot be the name of an event; it is left out")
 		return
 	}
@@ -182,6 +183,9 @@ func (p *parser) name(e entry, said string, schema any, samples []Sample) string
 
 // maxName is as long as any name that subscriptions can list.
 const maxName = 256
+
+// validation is the platform's own event, which nobody can publish or subscribe to.
+const validation = "endpoint.url_validation"
 
 // carriedName returns the name that bodies have as "event": what the schema
 // demands, else what the samples have.

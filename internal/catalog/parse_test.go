@@ -440,3 +440,14 @@ func TestManyNotes(t *testing.T) {
 		t.Errorf("the last note is %q, want %q", got, want)
 	}
 }
+
+// The platform's own event and names that no header or log line can show are no event
+// types.
+func TestNamesThatAreNotTaken(t *testing.T) {
+	for _, name := range []string{"endpoint.url_validation", "a\\u0000b", "a\\u001b[31m"} {
+		doc, err := catalog.Parse([]byte(`{"openapi":"3.1.0","info":{"title":"T","version":"1"},"webhooks":{"` + name + `":{"post":{}},"fine":{"post":{}}}}`))
+		if err != nil || len(doc.Types) != 1 || doc.Types[0].Name != "fine" || len(doc.Notes) == 0 {
+			t.Errorf("%s: %+v, %v", name, doc, err)
+		}
+	}
+}

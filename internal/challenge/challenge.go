@@ -26,6 +26,10 @@ type Prober struct {
 	IDs *hook.IDs
 }
 
+// slotTries is how often a challenge waits for a free connection, a second each
+// time.
+const slotTries = 10
+
 // maxAnswer is far more than an answer has.
 const maxAnswer = 4 << 10
 
@@ -44,12 +48,18 @@ func (p *Prober) Prove(ctx context.Context, s *hook.Subscription, a *hook.App) R
 	token := hook.NewID()
 	now := time.Now()
 	body := fmt.Appendf(nil, `{"payload":{"plainToken":"%s"},"event_ts":%d,"event":"%s"}`, token, now.UnixMilli(), webhook.EventURLValidation)
-	r := Result{Result: p.Client.Send(ctx, p.Client.Endpoint(s, a), outbound.Message{
-		Delivery:   hook.DeliveryID{Event: hook.EventID(p.IDs.Next(now)), Subscription: s.Key},
-		Span:       rand.Uint64(),
-		Body:       body,
-		WantAnswer: true,
-	})}
+	m := outbound.Message{
+		Delivery: hook.DeliveryID{Event: hook.EventID(p.IDs.Next(now)), Subscription: s.Key}, Body: body, WantAnswer: true,
+	}
+	e := p.Client.Endpoint(s, a)
+	var r Result
+	for range slotTries {
+		m.Span = rand.Uint64()
+		// For want of a slot nothing was sent: the endpoint is not to blame.
+		if r.Result = p.Client.Send(ctx, e, m); r.Outcome != hook.NeedInstantRetry {
+			break
+		}
+	}
 	secrets := []hook.Secret{a.SecretToken}
 	if now.Before(a.OldToken.Until) {
 		secrets = append(secrets, a.OldToken.Secret)

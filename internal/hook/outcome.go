@@ -92,10 +92,6 @@ func (o Outcome) Retry() Retry {
 	return Never
 }
 
-// Sent reports whether the request may have reached the endpoint. An outcome
-// that was not sent says nothing about the endpoint's health.
-func (o Outcome) Sent() bool { return o > 0 || o == ReadTimeOut || o == RemoteError }
-
 // Status returns the endpoint's HTTP status, or -1 if it gave none, as the
 // webhook log shows it.
 func (o Outcome) Status() int {

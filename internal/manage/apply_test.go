@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/switchhook/switchhook/internal/catalog"
 	"github.com/switchhook/switchhook/internal/challenge"
 	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/manage"
@@ -765,5 +766,35 @@ func TestRealEndpoints(t *testing.T) {
 	}
 	if r, err := w.Validate(t.Context(), w.subscription("s0").ID); err != nil || !r.OK {
 		t.Errorf("validated: %+v, %v", r, err)
+	}
+}
+
+// without is a catalog from which an event type has gone.
+type without struct {
+	manage.Catalog
+	name string
+}
+
+func (c without) Lookup(name string) (*catalog.Type, bool) {
+	if name == c.name {
+		return nil, false
+	}
+	return c.Catalog.Lookup(name)
+}
+
+// A manifest that is applied again changes nothing, also when an event type that it
+// lists has gone from the catalog; only what is new has to be there.
+func TestEventTypesThatAreGone(t *testing.T) {
+	w := newWorld(t)
+	w.apply(manifest())
+	gone := manifest().Apps[0].Subscriptions[0].Events[0]
+	w.Catalog = without{w.Catalog, gone}
+	if p := w.apply(manifest()); p.Changes() != 0 {
+		t.Errorf("steps are %q", steps(p))
+	}
+	m := manifest()
+	m.Apps[0].Subscriptions = append(m.Apps[0].Subscriptions, manage.Subscription{Name: "new", URL: namesURL, Events: []string{gone}})
+	if got := faultsOf(t, w.fails(m)); len(got) != 1 || !strings.Contains(got[0], "App event not exists: "+gone) {
+		t.Errorf("faults are %q", got)
 	}
 }

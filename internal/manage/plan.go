@@ -311,14 +311,14 @@ func (p *planner) findSubscription(app, name string) *hook.Subscription {
 func (p *planner) subscription(a *hook.App, s *Subscription, where string) {
 	p.once("subscription "+a.ID+"/"+s.Name, where+"event_subscription_name")
 	next, faults := s.subscription(a.ID, p.m.Policy)
-	faults = append(faults, p.m.entitled(next, a)...)
+	now := p.findSubscription(a.ID, s.Name)
+	faults = append(faults, p.m.entitled(next, now, a)...)
 	if next.Account != "" && p.known[next.Account] == nil {
 		faults.Add("account_id", "account %q does not exist", next.Account)
 	}
 	if p.faults = append(p.faults, faults.In(where)...); len(faults) > 0 {
 		return
 	}
-	now := p.findSubscription(a.ID, s.Name)
 	name := a.Name + "/" + s.Name
 	if now == nil {
 		next.ID = hook.NewID()
@@ -412,11 +412,13 @@ func (p *planner) cap(a *hook.App, where string) {
 	}
 }
 
-// entitled checks that the event types exist and that the app may have them.
-func (m *Manager) entitled(s *hook.Subscription, a *hook.App) (f hook.Faults) {
+// entitled checks that the event types exist and that the app may have them. One
+// that the subscription lists already may have gone from the catalog since.
+func (m *Manager) entitled(s, now *hook.Subscription, a *hook.App) (f hook.Faults) {
 	for _, name := range s.Events {
 		t, ok := m.Catalog.Lookup(name)
 		switch {
+		case !ok && now != nil && slices.Contains(now.Events, name):
 		case !ok:
 			f.Add("events", "App event not exists: %s", name)
 		case len(t.Scopes) > 0 && !slices.ContainsFunc(t.Scopes, func(x string) bool { return slices.Contains(a.Scopes, x) }):
