@@ -83,11 +83,38 @@ func showSubscription(cmd *cobra.Command, c *client, o *output, args []string) e
 		if s.PerSecond > 0 {
 			limits = append(limits, fmt.Sprintf("%g per second", s.PerSecond))
 		}
-		return o.fields(
+		err = o.fields(
 			"subscription", s.ID, "name", s.Name, "app", s.App, "state", state, "url", s.URL, "events", strings.Join(s.Events, " "),
 			"scope", string(s.Scope), "account", s.Account, "users", strings.Join(s.Users, " "), "user groups", strings.Join(s.Groups, " "),
 			"source", string(s.Source), "authentication", auth, "limits", strings.Join(limits, ", "), "created", clock(s.Created))
+		if err != nil {
+			return err
+		}
+		return showChallenges(cmd, c, o, s.ID)
 	})
+}
+
+// showChallenges prints the latest challenges of a subscription.
+func showChallenges(cmd *cobra.Command, c *client, o *output, id string) error {
+	raw, err := c.get(cmd.Context(), operator+"/subscriptions/"+url.PathEscape(id)+"/challenges", nil)
+	if err != nil {
+		return err
+	}
+	v, err := decode[struct{ Challenges []api.Attempt }](raw)
+	if err != nil || len(v.Challenges) == 0 {
+		return err
+	}
+	const shown = 5
+	var rows [][]string
+	for _, a := range v.Challenges[:min(shown, len(v.Challenges))] {
+		result := "proven"
+		if a.State != hook.Delivered {
+			result = "not proven: " + a.Detail
+		}
+		rows = append(rows, []string{clock(a.Started), a.Outcome, took(a.Timing.Done), result})
+	}
+	fmt.Fprintln(o.w, "\nlatest challenges:")
+	return o.table("STARTED|OUTCOME|TOOK|RESULT", rows)
 }
 
 func validateSubscription(cmd *cobra.Command, c *client, o *output, args []string) error {

@@ -38,6 +38,7 @@ type Store interface {
 	Delivery(ctx context.Context, id hook.DeliveryID) (*hook.Standing, error)
 	Deliveries(ctx context.Context, f hook.DeliveryFilter) (page []hook.Standing, next *hook.Cursor, err error)
 	Resend(id hook.DeliveryID, now time.Time, detail string) error
+	Challenges(ctx context.Context, k hook.SubscriptionKey, limit int) ([]hook.Attempt, error)
 	// DeletedSubscription returns one that the log still names, or nil.
 	DeletedSubscription(ctx context.Context, k hook.SubscriptionKey) (*hook.Subscription, error)
 
@@ -120,19 +121,20 @@ func (a *api) routes() map[string]route {
 		"POST " + operator + "/deliveries/{id}/resend": {hook.KeyManage, a.resend},
 		"POST " + operator + "/resend":                 {hook.KeyManage, a.resendAll},
 
-		"POST " + operator + "/apply":                       {hook.KeyManage, a.apply},
-		"GET " + operator + "/accounts":                     {hook.KeyRead, a.accounts},
-		"GET " + operator + "/apps":                         {hook.KeyRead, a.apps},
-		"GET " + operator + "/apps/{id}":                    {hook.KeyRead, a.app},
-		"GET " + operator + "/apps/{id}/secret_token":       {hook.KeyManage, a.secretToken},
-		"POST " + operator + "/apps/{id}/secret_token":      {hook.KeyManage, a.rotateToken},
-		"POST " + operator + "/apps/{id}/client_secret":     {hook.KeyManage, a.rotateClientSecret},
-		"DELETE " + operator + "/apps/{id}":                 {hook.KeyManage, a.deleteApp},
-		"GET " + operator + "/subscriptions":                {hook.KeyRead, a.subscriptions},
-		"GET " + operator + "/subscriptions/{id}":           {hook.KeyRead, a.subscription},
-		"POST " + operator + "/subscriptions/{id}/validate": {hook.KeyManage, a.validate},
-		"POST " + operator + "/subscriptions/{id}/disable":  {hook.KeyManage, a.disable},
-		"DELETE " + operator + "/subscriptions/{id}":        {hook.KeyManage, a.deleteSubscription},
+		"POST " + operator + "/apply":                        {hook.KeyManage, a.apply},
+		"GET " + operator + "/accounts":                      {hook.KeyRead, a.accounts},
+		"GET " + operator + "/apps":                          {hook.KeyRead, a.apps},
+		"GET " + operator + "/apps/{id}":                     {hook.KeyRead, a.app},
+		"GET " + operator + "/apps/{id}/secret_token":        {hook.KeyManage, a.secretToken},
+		"POST " + operator + "/apps/{id}/secret_token":       {hook.KeyManage, a.rotateToken},
+		"POST " + operator + "/apps/{id}/client_secret":      {hook.KeyManage, a.rotateClientSecret},
+		"DELETE " + operator + "/apps/{id}":                  {hook.KeyManage, a.deleteApp},
+		"GET " + operator + "/subscriptions":                 {hook.KeyRead, a.subscriptions},
+		"GET " + operator + "/subscriptions/{id}":            {hook.KeyRead, a.subscription},
+		"GET " + operator + "/subscriptions/{id}/challenges": {hook.KeyRead, a.challenges},
+		"POST " + operator + "/subscriptions/{id}/validate":  {hook.KeyManage, a.validate},
+		"POST " + operator + "/subscriptions/{id}/disable":   {hook.KeyManage, a.disable},
+		"DELETE " + operator + "/subscriptions/{id}":         {hook.KeyManage, a.deleteSubscription},
 
 		"GET " + operator + "/event_types":              {hook.KeyRead, a.eventTypes},
 		"GET " + operator + "/event_types/{name}":       {hook.KeyRead, a.eventType},

@@ -123,10 +123,10 @@ func (a *api) viewAttempt(x *hook.Attempt, e *hook.Event) Attempt {
 		Timing: Timing{Milliseconds(x.Timing.DNS), Milliseconds(x.Timing.Connected), Milliseconds(x.Timing.TLS), Milliseconds(x.Timing.FirstByte), Milliseconds(x.Timing.Done)},
 		Header: x.Response.Header, Body: strings.ToValidUTF8(string(x.Response.Body), "\uFFFD"), Cut: x.Response.Truncated, Detail: x.Detail,
 	}
-	if x.Kind == hook.KindAttempt {
+	if x.Kind == hook.KindAttempt || x.Kind == hook.KindChallenge {
 		v.Outcome = x.Outcome.String()
 		v.Tracking = a.Client.TrackingID(x.Delivery, x.Span)
-		if x.Outcome > 0 {
+		if x.Outcome > 0 && e != nil {
 			ms := float64(x.Started.Add(x.Timing.Done).Sub(e.TS).Microseconds()) / 1000
 			v.Latency = &ms
 		}

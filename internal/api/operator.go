@@ -249,6 +249,27 @@ func (a *api) subscription(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// maxChallenges is how many of the latest challenges are shown.
+const maxChallenges = 100
+
+// challenges shows how the endpoint was asked to prove itself, the latest first.
+func (a *api) challenges(w http.ResponseWriter, r *http.Request) error {
+	s, _, err := a.Manager.Subscription(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	made, err := a.Store.Challenges(r.Context(), s.Key, maxChallenges)
+	if err != nil {
+		return err
+	}
+	views := []Attempt{}
+	for i := range made {
+		views = append(views, a.viewAttempt(&made[i], nil))
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"challenges": views})
+	return nil
+}
+
 // validate challenges an endpoint now.
 func (a *api) validate(w http.ResponseWriter, r *http.Request) error {
 	result, err := a.Manager.Validate(r.Context(), r.PathValue("id"))

@@ -40,6 +40,20 @@ type Result struct {
 	// Reason says in a sentence why not.
 	Reason string
 	outbound.Result
+
+	message outbound.Message
+}
+
+// Attempt returns the challenge of a subscription as a row of the webhook log.
+func (r *Result) Attempt(s *hook.Subscription) *hook.Attempt {
+	a := &hook.Attempt{
+		Kind: hook.KindChallenge, Delivery: hook.DeliveryID{Event: r.message.Delivery.Event, Subscription: s.Key}, Span: r.message.Span, Outcome: r.Outcome,
+		Due: r.Started, Started: r.Started, Timing: r.Timing, Response: r.Response, Detail: r.Reason,
+	}
+	if r.OK {
+		a.State = hook.Delivered
+	}
+	return a
 }
 
 // Prove sends a challenge to the subscription's endpoint, signed and
@@ -60,6 +74,7 @@ func (p *Prober) Prove(ctx context.Context, s *hook.Subscription, a *hook.App) R
 			break
 		}
 	}
+	r.message = m
 	secrets := []hook.Secret{a.SecretToken}
 	if now.Before(a.OldToken.Until) {
 		secrets = append(secrets, a.OldToken.Secret)

@@ -12,7 +12,7 @@ type Attempt struct {
 	Kind     AttemptKind
 	// Retry is the contract's retry_num: 0 for a first attempt.
 	Retry   int
-	Outcome Outcome // zero unless Kind is KindAttempt
+	Outcome Outcome // zero unless something was to be sent
 	// State is how the delivery stands since, and Next when the following attempt is due.
 	State State
 	Next  time.Time
@@ -36,6 +36,9 @@ const (
 	KindResend
 	// KindCancel: the delivery was called off.
 	KindCancel
+	// KindChallenge: the endpoint was asked to prove itself. It has an event and a
+	// request id of its own, but no delivery.
+	KindChallenge
 )
 
 // String returns the kind's name in lower case.
@@ -45,6 +48,8 @@ func (k AttemptKind) String() string {
 		return "resend"
 	case KindCancel:
 		return "cancel"
+	case KindChallenge:
+		return "challenge"
 	default:
 		return "attempt"
 	}

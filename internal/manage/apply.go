@@ -83,6 +83,7 @@ func (m *Manager) challenge(ctx context.Context, mf *Manifest, proofs map[proven
 	m.mu.Unlock()
 	var wg sync.WaitGroup
 	var mu sync.Mutex
+	var made []*hook.Attempt
 	room := make(chan struct{}, proveAtOnce)
 	for _, q := range p.missing {
 		wg.Go(func() {
@@ -92,8 +93,10 @@ func (m *Manager) challenge(ctx context.Context, mf *Manifest, proofs map[proven
 			mu.Lock()
 			defer mu.Unlock()
 			proofs[q.key()] = r
+			made = append(made, r.Attempt(q.subscription))
 		})
 	}
 	wg.Wait()
+	m.log(made...)
 	return context.Cause(ctx)
 }

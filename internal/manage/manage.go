@@ -20,6 +20,8 @@ import (
 // Store keeps what is configured.
 type Store interface {
 	Change(c hook.Change, now time.Time) error
+	// LogChallenges adds challenges to the webhook log.
+	LogChallenges([]*hook.Attempt) error
 }
 
 // Prober proves endpoints.
@@ -91,6 +93,7 @@ func (m *Manager) Validate(ctx context.Context, id string) (challenge.Result, er
 		return challenge.Result{}, err
 	}
 	r := m.Prober.Prove(ctx, s, a)
+	m.log(r.Attempt(s))
 	if ctx.Err() != nil {
 		return r, context.Cause(ctx) // the endpoint is not to blame
 	}
@@ -117,6 +120,16 @@ func (m *Manager) Validate(ctx context.Context, id string) (challenge.Result, er
 		return r, nil
 	}
 	return r, m.putSubscription(&next)
+}
+
+// log adds challenges to the webhook log. What they showed counts also if that fails.
+func (m *Manager) log(made ...*hook.Attempt) {
+	if len(made) == 0 {
+		return
+	}
+	if err := m.Store.LogChallenges(made); err != nil {
+		m.Log.Error("challenges could not be logged", "challenges", len(made), "err", err)
+	}
 }
 
 // Disable ends a subscription's deliveries; what is outstanding is cancelled.

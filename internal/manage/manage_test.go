@@ -338,3 +338,28 @@ func TestCalledOff(t *testing.T) {
 		t.Errorf("called off by deleting: %v", w.sender.off)
 	}
 }
+
+// Every challenge is in the log, under the subscription that it was for, also under
+// one that was only just made.
+func TestChallengesAreLogged(t *testing.T) {
+	const down = "the connection was refused"
+	w := newWorld(t)
+	w.prober.breaks(namesURL, down)
+	w.apply(manifest())
+	for name, want := range map[string][]string{"names": {down}, "all": {""}, "later": nil} {
+		list, err := w.db.Challenges(t.Context(), w.subscription(name).Key, 10)
+		must(t, err)
+		var got []string
+		for _, a := range list {
+			got = append(got, a.Detail)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	_, err := w.Validate(t.Context(), w.subscription("all").ID)
+	must(t, err)
+	if list, err := w.db.Challenges(t.Context(), w.subscription("all").Key, 10); err != nil || len(list) != 2 || list[0].Kind != hook.KindChallenge {
+		t.Errorf("%+v, %v", list, err)
+	}
+}

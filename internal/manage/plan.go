@@ -96,7 +96,7 @@ type planner struct {
 	m      *Manager
 	now    time.Time
 	proofs map[proven]challenge.Result
-	drafts map[string]*draft // what was made up for new apps, by account and name
+	drafts map[string]*draft // what was made up for new apps and subscriptions, by name
 
 	plan    Plan
 	change  hook.Change
@@ -106,7 +106,8 @@ type planner struct {
 	seen    map[string]string        // what the manifest names, and where
 }
 
-// draft is what a new app is given: the same each time the plan is made.
+// draft is what something new is given: the same each time the plan is made. A
+// subscription takes no more of it than the id.
 type draft struct {
 	id, clientID              string
 	clientSecret, secretToken hook.Secret
@@ -251,12 +252,18 @@ func (p *planner) callOff(a *hook.App) {
 	}
 }
 
-func (p *planner) newApp(a *hook.App) {
-	d := p.drafts[a.Account+"/"+a.Name]
+// draft returns what a new thing is given.
+func (p *planner) draft(name string) *draft {
+	d := p.drafts[name]
 	if d == nil {
 		d = &draft{hook.NewID(), hook.NewID(), hook.Secret(hook.NewSecret()), hook.Secret(hook.NewSecret())}
-		p.drafts[a.Account+"/"+a.Name] = d
+		p.drafts[name] = d
 	}
+	return d
+}
+
+func (p *planner) newApp(a *hook.App) {
+	d := p.draft("app " + a.Account + "/" + a.Name)
 	a.ID, a.ClientID, a.ClientSecret, a.Created = d.id, d.clientID, hook.HashSecret(d.clientSecret), p.now
 	if a.SecretToken == "" {
 		a.SecretToken = d.secretToken
@@ -321,7 +328,7 @@ func (p *planner) subscription(a *hook.App, s *Subscription, where string) {
 	}
 	name := a.Name + "/" + s.Name
 	if now == nil {
-		next.ID = hook.NewID()
+		next.ID = p.draft("subscription " + a.ID + "/" + s.Name).id
 		next.Key, _ = hook.KeyOf(next.ID)
 		next.Created, next.StateSince = p.now, p.now
 		st := p.step(Create, "subscription", name, next.ID, nil)

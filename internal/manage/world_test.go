@@ -268,6 +268,7 @@ func (s *sender) take() []hook.SubscriptionKey {
 type storeFunc func(hook.Change) error
 
 func (f storeFunc) Change(c hook.Change, _ time.Time) error { return f(c) }
+func (f storeFunc) LogChallenges([]*hook.Attempt) error     { return f(hook.Change{}) }
 
 // manifest returns one that has everything: a carrier with two endpoints, and a
 // customer whose own app listens to the customer and its branch.

@@ -98,3 +98,30 @@ func attempts(t tx, d hook.DeliveryID) (all []hook.Attempt, err error) {
 	}, int64(d.Event), int64(d.Subscription))
 	return all, err
 }
+
+// LogChallenges adds challenges to the log.
+func (db *DB) LogChallenges(made []*hook.Attempt) error {
+	return db.sql.write(func(t tx) error {
+		for _, a := range made {
+			if err := t.insertAttempt(a); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil)
+}
+
+// Challenges returns the challenges of a subscription, the latest first, at most
+// limit of them.
+func (db *DB) Challenges(ctx context.Context, k hook.SubscriptionKey, limit int) (all []hook.Attempt, err error) {
+	err = db.sql.read(ctx, func(t tx) error {
+		return t.query(selectChallenges, func(r row) error {
+			all = append(all, scanAttempt(r))
+			return nil
+		}, int64(k), limit)
+	})
+	return all, err
+}
+
+// The kind stands in the text, so that the index over those rows is used.
+const selectChallenges = selectAttempts + `WHERE subscription = $1 AND kind = 3 ORDER BY id DESC LIMIT $2`

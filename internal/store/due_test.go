@@ -678,3 +678,24 @@ func TestListsHoldNothingUp(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// Challenges are found by their subscription, the latest first, and are no deliveries.
+func TestChallenges(t *testing.T) {
+	onEachStore(t, func(t *testing.T, db *DB) {
+		setup(t, db, 1, 2)
+		made := func(k hook.SubscriptionKey, event hook.EventID, detail string) *hook.Attempt {
+			return &hook.Attempt{Kind: hook.KindChallenge, Delivery: hook.DeliveryID{Event: event, Subscription: k}, Outcome: 500, Started: now, Detail: detail}
+		}
+		must(t, db.LogChallenges([]*hook.Attempt{made(1, 1, "first"), made(2, 2, "other"), made(1, 3, "second")}))
+		must(t, db.LogChallenges([]*hook.Attempt{made(1, 4, "third")}))
+		list, err := db.Challenges(t.Context(), 1, 2)
+		if err != nil || len(list) != 2 || list[0].Detail != "third" || list[1].Detail != "second" || list[0].Kind != hook.KindChallenge || list[0].Outcome != 500 {
+			t.Errorf("%+v, %v", list, err)
+		}
+		for _, states := range [][]hook.State{nil, {hook.Failed}, {hook.Waiting}} {
+			if page, _, err := db.Deliveries(t.Context(), hook.DeliveryFilter{States: states, Limit: 10}); err != nil || len(page) != 0 {
+				t.Errorf("deliveries in %v: %+v, %v", states, page, err)
+			}
+		}
+	})
+}

@@ -443,7 +443,7 @@ func TestPlansUseIndexes(t *testing.T) {
 		selectDue, selectNext, takeDue, deleteDue, moveDue, selectKey,
 		selectEvent + `WHERE id = $1`,
 		selectAttempts + `WHERE event_id = $1 AND subscription = $2 ORDER BY id`,
-		selectUndelivered, selectWaiting, selectRecent,
+		selectUndelivered, selectWaiting, selectRecent, selectChallenges,
 	} {
 		must(t, db.sql.read(context.Background(), func(x tx) error {
 			st, _, err := x.(sqliteTx).c.PrepareTransient("EXPLAIN QUERY PLAN " + query)
