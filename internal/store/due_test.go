@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -580,7 +581,9 @@ func TestResendWhileExpiring(t *testing.T) {
 				}
 			})
 			wg.Go(func() {
-				time.Sleep(time.Duration(round) * 300 * time.Microsecond) // somewhere in between
+				for range 100 * round { // somewhere in between
+					runtime.Gosched()
+				}
 				if err := db.Expire(t.Context(), now.Add(time.Duration(round+1)*time.Hour)); err != nil {
 					t.Error(err)
 				}
