@@ -30,10 +30,11 @@ var arrows = map[string][]string{
 	"internal/deliver":   {"internal/hook", "internal/outbound"},
 	"internal/outbound":  {"internal/hook", "webhook"},
 	"internal/catalog":   {"internal/hook"},
-	"internal/mail":      {"internal/hook"},
+	"internal/mail":      {"internal/hook", "internal/outbox"},
+	"internal/outbox":    {"internal/hook"},
 
 	// The store knows the others only for the types that it keeps.
-	"internal/store": {"internal/deliver", "internal/hook", "internal/intake", "internal/mail", "internal/seal"},
+	"internal/store": {"internal/deliver", "internal/hook", "internal/intake", "internal/outbox", "internal/seal"},
 
 	"internal/canon":   {},
 	"internal/dnstest": {},

@@ -13,8 +13,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/switchhook/switchhook/internal/hook"
+	"github.com/switchhook/switchhook/internal/outbox"
 )
 
 // Store keeps the outbox.
@@ -139,7 +141,7 @@ func (c *Config) check() (from *mail.Address, err error) {
 		f.Add("username", "and password are given both or not at all")
 	}
 	from, err = mail.ParseAddress(c.From)
-	if err != nil || strings.ContainsFunc(c.From, isControl) || checkAddress(from.Address) != nil {
+	if err != nil || strings.ContainsFunc(c.From, unicode.IsControl) || outbox.CheckAddress(from.Address) != nil {
 		f.Add("from", "%q is not an e-mail address, as in Switchhook <switchhook@example.com>", c.From)
 	} else if !isASCII(from.Address) { // it is in every Message-ID, and few servers would take it
 		f.Add("from", "%q has an address with other characters than ASCII; a domain can be written with xn--", c.From)
@@ -180,7 +182,7 @@ const (
 	// restAfterFault is how long the server is left alone after a fault that has
 	// nothing to do with the mail that met it. The other mails that are due wait
 	// without losing an attempt.
-	restAfterFault = firstPause
+	restAfterFault = outbox.FirstPause
 
 	// storeAgain is the pause before the store is asked again that could not answer.
 	storeAgain = time.Second
@@ -360,10 +362,8 @@ func serverFault(format string, args ...any) *fault {
 	return &fault{server: true, text: fmt.Sprintf(format, args...)}
 }
 
-func permanent(err error) bool {
-	f, ok := errors.AsType[*fault](err)
-	return ok && f.permanent
-}
+// Permanent reports whether trying again would not help.
+func (f *fault) Permanent() bool { return f.permanent }
 
 func isServerFault(err error) bool {
 	f, ok := errors.AsType[*fault](err)

@@ -4,12 +4,12 @@ import (
 	"context"
 	"time"
 
-	"github.com/switchhook/switchhook/internal/mail"
+	"github.com/switchhook/switchhook/internal/outbox"
 )
 
 // PutMail puts a new message into the outbox. A message about a change belongs into
 // the change's transaction, by putMail.
-func (db *DB) PutMail(m *mail.Message) error {
+func (db *DB) PutMail(m *outbox.Message) error {
 	return db.sql.write(func(t tx) error { return putMail(t, m) }, nil)
 }
 
@@ -17,8 +17,8 @@ func (db *DB) PutMail(m *mail.Message) error {
 // committed, and gives it its id. Recipient, subject, bodies and creation are taken as
 // they are: a mail that cannot be sent is found out by the sender, for it must not
 // prevent what it reports. The mail sender is to be woken after the commit.
-func putMail(t tx, m *mail.Message) error {
-	m.State, m.Due = mail.Pending, m.Created
+func putMail(t tx, m *outbox.Message) error {
+	m.State, m.Due = outbox.Pending, m.Created
 	return t.query(`
 		INSERT INTO outbox (recipient, subject, body_text, body_html, created, state, tries, due, claimed_until, ended, reason)
 		VALUES ($1, $2, $3, $4, $5, 'pending', 0, $5, 0, 0, '')
@@ -43,10 +43,10 @@ const (
 		RETURNING ` + mailColumns
 )
 
-func scanMail(r row) *mail.Message {
-	return &mail.Message{
+func scanMail(r row) *outbox.Message {
+	return &outbox.Message{
 		ID: r.int(0), To: r.text(1), Subject: r.text(2), Text: r.text(3), HTML: r.text(4), Created: fromMillis(r.int(5)),
-		State: mail.State(r.text(6)), Tries: int(r.int(7)), Due: fromMillis(r.int(8)), Claimed: fromMillis(r.int(9)),
+		State: outbox.State(r.text(6)), Tries: int(r.int(7)), Due: fromMillis(r.int(8)), Claimed: fromMillis(r.int(9)),
 		Ended: fromMillis(r.int(10)), Reason: r.text(11),
 	}
 }
@@ -54,7 +54,7 @@ func scanMail(r row) *mail.Message {
 // ClaimMail hands out, of the pending messages that are due at now and in nobody's
 // hand, the one that has been due longest, to be in the caller's hand until the time
 // given. It returns nil if there is none.
-func (db *DB) ClaimMail(now, until time.Time) (m *mail.Message, err error) {
+func (db *DB) ClaimMail(now, until time.Time) (m *outbox.Message, err error) {
 	err = db.sql.write(func(t tx) error {
 		return t.query(claimMail, func(r row) error { m = scanMail(r); return nil }, dueMillis(until), now.UnixMilli())
 	}, nil)
@@ -74,7 +74,7 @@ func (db *DB) NextMail(ctx context.Context) (next time.Time, err error) {
 // RecordMail stores state, tries, due, end and reason of a message that was claimed,
 // and gives it out of hand. If the claim has lapsed and somebody else has it now, only
 // that it was sent is stored: that is true whoever says it, and prevents another copy.
-func (db *DB) RecordMail(m mail.Message) error {
+func (db *DB) RecordMail(m outbox.Message) error {
 	return db.sql.write(func(t tx) error {
 		_, err := t.exec(`
 			UPDATE outbox SET state = $1, tries = $2, due = $3, claimed_until = 0, ended = $4, reason = $5
@@ -85,7 +85,7 @@ func (db *DB) RecordMail(m mail.Message) error {
 }
 
 // Mails returns the latest messages, newest first, at most limit.
-func (db *DB) Mails(ctx context.Context, limit int) (all []*mail.Message, err error) {
+func (db *DB) Mails(ctx context.Context, limit int) (all []*outbox.Message, err error) {
 	err = db.sql.read(ctx, func(t tx) error {
 		return t.query(`SELECT `+mailColumns+` FROM outbox ORDER BY id DESC LIMIT $1`, func(r row) error {
 			all = append(all, scanMail(r))

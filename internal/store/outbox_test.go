@@ -8,11 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/switchhook/switchhook/internal/mail"
+	"github.com/switchhook/switchhook/internal/outbox"
 )
 
-func newMail(n int) *mail.Message {
-	return &mail.Message{To: fmt.Sprintf("ann%d@example.com", n), Subject: "Subject " + fmt.Sprint(n), Text: "text", HTML: "<p>html</p>", Created: now}
+func newMail(n int) *outbox.Message {
+	return &outbox.Message{To: fmt.Sprintf("ann%d@example.com", n), Subject: "Subject " + fmt.Sprint(n), Text: "text", HTML: "<p>html</p>", Created: now}
 }
 
 func putMails(t *testing.T, db *DB, n int) (ids []int64) {
@@ -25,7 +25,7 @@ func putMails(t *testing.T, db *DB, n int) (ids []int64) {
 	return ids
 }
 
-func claimMailAt(t *testing.T, db *DB, at, until time.Time) *mail.Message {
+func claimMailAt(t *testing.T, db *DB, at, until time.Time) *outbox.Message {
 	t.Helper()
 	m, err := db.ClaimMail(at, until)
 	must(t, err)
@@ -39,7 +39,7 @@ func nextMail(t *testing.T, db *DB) time.Time {
 	return next
 }
 
-func mails(t *testing.T, db *DB, limit int) []*mail.Message {
+func mails(t *testing.T, db *DB, limit int) []*outbox.Message {
 	t.Helper()
 	all, err := db.Mails(t.Context(), limit)
 	must(t, err)
@@ -87,7 +87,7 @@ func TestMailsComeInOrder(t *testing.T) {
 		if m := claimMailAt(t, db, now.Add(-time.Millisecond), now.Add(time.Minute)); m != nil {
 			t.Errorf("before it was due came %+v", m)
 		}
-		for _, want := range []*mail.Message{soon, late} {
+		for _, want := range []*outbox.Message{soon, late} {
 			if m := claimMailAt(t, db, late.Created, late.Created.Add(time.Minute)); m == nil || m.ID != want.ID {
 				t.Errorf("mail %d came instead of %+v", want.ID, m)
 			}
@@ -120,12 +120,12 @@ func TestMailLeaseLapses(t *testing.T) {
 			t.Errorf("a claim that had lapsed changed the mail to %+v", m)
 		}
 		// ... but that it was sent is true, and the end of it.
-		lost.State, lost.Due, lost.Ended = mail.Sent, time.Time{}, until
+		lost.State, lost.Due, lost.Ended = outbox.Sent, time.Time{}, until
 		must(t, db.RecordMail(lost))
 		again := *second
 		again.Tries, again.Due, again.Reason = 1, now.Add(time.Hour), "connection refused"
 		must(t, db.RecordMail(again))
-		if m := mails(t, db, 1)[0]; m.State != mail.Sent {
+		if m := mails(t, db, 1)[0]; m.State != outbox.Sent {
 			t.Errorf("a mail that was sent is %s", m.State)
 		}
 		if m := claimMailAt(t, db, now.Add(24*time.Hour), now.Add(25*time.Hour)); m != nil {
@@ -144,7 +144,7 @@ func TestMailsSurvive(t *testing.T) {
 		db := open(t, o)
 		ids := putMails(t, db, 4)
 		until, later := now.Add(time.Minute), now.Add(time.Hour)
-		record := func(edit func(*mail.Message)) {
+		record := func(edit func(*outbox.Message)) {
 			t.Helper()
 			m := claimMailAt(t, db, now, until)
 			m.Tries++
@@ -152,19 +152,19 @@ func TestMailsSurvive(t *testing.T) {
 			edit(m)
 			must(t, db.RecordMail(*m))
 		}
-		record(func(m *mail.Message) { m.State, m.Ended = mail.Sent, now })
-		record(func(m *mail.Message) { m.State, m.Ended, m.Reason = mail.Failed, now, "550 no such user" })
-		record(func(m *mail.Message) { m.Due, m.Reason = later, "451 greylisted" })
+		record(func(m *outbox.Message) { m.State, m.Ended = outbox.Sent, now })
+		record(func(m *outbox.Message) { m.State, m.Ended, m.Reason = outbox.Failed, now, "550 no such user" })
+		record(func(m *outbox.Message) { m.Due, m.Reason = later, "451 greylisted" })
 		claimMailAt(t, db, now, until)
 		must(t, db.Close())
 
 		db = open(t, o)
 		defer db.Close()
-		want := []mail.Message{
-			{State: mail.Pending, Due: now, Claimed: until},
-			{State: mail.Pending, Due: later, Tries: 1, Reason: "451 greylisted"},
-			{State: mail.Failed, Ended: now, Tries: 1, Reason: "550 no such user"},
-			{State: mail.Sent, Ended: now, Tries: 1},
+		want := []outbox.Message{
+			{State: outbox.Pending, Due: now, Claimed: until},
+			{State: outbox.Pending, Due: later, Tries: 1, Reason: "451 greylisted"},
+			{State: outbox.Failed, Ended: now, Tries: 1, Reason: "550 no such user"},
+			{State: outbox.Sent, Ended: now, Tries: 1},
 		}
 		all := mails(t, db, 10)
 		for i := range want {
