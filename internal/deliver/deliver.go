@@ -363,6 +363,7 @@ func (s *Sender) Changed(k hook.SubscriptionKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.drop(s.queue(k))
+	s.limitAll()
 }
 
 // CalledOff tells the sender that a subscription was disabled or deleted. What is
@@ -373,6 +374,7 @@ func (s *Sender) CalledOff(k hook.SubscriptionKey) {
 	q := s.queue(k)
 	q.sweep = true
 	s.wantLoad(q)
+	s.limitAll()
 }
 
 // Resent tells the sender that a delivery of a subscription was made due again.

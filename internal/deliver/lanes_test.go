@@ -355,6 +355,27 @@ func TestLimitsOfAnEndpoint(t *testing.T) {
 	})
 }
 
+// A subscription that is deleted holds nobody back any more, also one that had nothing
+// outstanding while another one of its endpoint has.
+func TestDeletedLimit(t *testing.T) {
+	bubble(t, deliver.Config{}, func(t *testing.T, p *platform) {
+		e := p.endpoint("a.test", 204, 0)
+		other := p.subscribe("http://a.test/", func(s *hook.Subscription) { s.Limits.PerSecond, s.Events = 0.001, []string{"another"} })
+		p.subscribe("http://a.test/")
+		p.publish(5)
+		pass(time.Second)
+		if e.total != 1 {
+			t.Errorf("%d arrived beside a limit of one in a thousand seconds", e.total)
+		}
+		must(t, p.db.Change(hook.Change{RemoveSubscriptions: []hook.SubscriptionKey{other.Key}}, time.Now()))
+		p.sender.CalledOff(other.Key)
+		pass(time.Second)
+		if e.total != 5 {
+			t.Errorf("%d of 5 arrived when it was deleted", e.total)
+		}
+	})
+}
+
 // With short steps an endpoint that is back is found out before its retries are used
 // up.
 func TestBreakerWithShortSteps(t *testing.T) {

@@ -58,6 +58,15 @@ func (s *Sender) limit(l *lane) {
 	s.kick(l)
 }
 
+// limitAll brings the limits of all lanes up to date: a subscription that was changed
+// or deleted may have been the one that held another one of its endpoint back.
+func (s *Sender) limitAll() {
+	for _, l := range s.lanes {
+		s.limit(l)
+		s.dropLane(l)
+	}
+}
+
 // burstShare is the part of a second's requests that may be made at once.
 const burstShare = 10
 

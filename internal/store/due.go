@@ -31,7 +31,11 @@ func (db *DB) Claim(ctx context.Context, n deliver.Node, now time.Time, want []d
 	// from the disk, and nobody should have to wait for that.
 	lost, err := db.readEvents(ctx, claims)
 	if err == nil && len(lost) > 0 {
-		err = db.writeOff(lost, now)
+		if err = db.writeOff(lost, now); err != nil {
+			for _, d := range lost { // they are in hand still
+				claims = append(claims, deliver.Claim{Subscription: d.ID.Subscription, Deliveries: []deliver.Outstanding{d}})
+			}
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(err, db.giveBack(n, claims))

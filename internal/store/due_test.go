@@ -625,6 +625,35 @@ func TestEventsThatAreGone(t *testing.T) {
 	})
 }
 
+// One that could not be written off is claimed again, and written off then.
+func TestWriteOffFails(t *testing.T) {
+	onEachStore(t, func(t *testing.T, db *DB) {
+		setup(t, db, 1)
+		n := join(t, db, 0)
+		must(t, db.sql.write(func(x tx) error {
+			_, err := x.exec(insertDue, 1, 0, 77, 0, 0, 600, 0)
+			return err
+		}, nil))
+		works := db.sql
+		db.sql = &readOnly{works}
+		if _, err := db.Claim(t.Context(), n, now, []deliver.Want{{Subscription: 1, Limit: 10, Bytes: 1 << 20}}); err == nil {
+			t.Fatal("it did not fail")
+		}
+		db.sql = works
+		if c := claim(t, db, n, now, 1, 10); len(c.Deliveries) != 0 {
+			t.Errorf("claimed %+v", c.Deliveries)
+		}
+		if b, err := db.Backlogs(t.Context()); err != nil || len(b) != 0 {
+			t.Errorf("still outstanding: %+v, %v", b, err)
+		}
+	})
+}
+
+// readOnly is a store that can claim and read, and then not write.
+type readOnly struct{ backend }
+
+func (b *readOnly) write(func(tx) error, func()) error { return errBroken }
+
 // What was claimed in vain is claimed again, as soon as the store works again.
 func TestClaimsThatFail(t *testing.T) {
 	onEachStore(t, func(t *testing.T, db *DB) {
