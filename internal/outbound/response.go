@@ -94,7 +94,8 @@ func mask(text string, secrets []string) string {
 			continue
 		}
 		text = strings.ReplaceAll(text, s, stars)
-		if escaped := strconv.Quote(s); len(escaped) != len(s)+2 { // as JSON has it
+		if strings.ContainsAny(s, `"\`) { // as JSON has it
+			escaped := strconv.Quote(s)
 			text = strings.ReplaceAll(text, escaped[1:len(escaped)-1], stars)
 		}
 	}
