@@ -23,8 +23,9 @@ var arrows = map[string][]string{
 
 	"internal/api": {"internal/catalog", "internal/deliver", "internal/hook", "internal/intake", "internal/manage", "internal/oauth", "internal/outbound", "webhook"},
 
+	"internal/rounds":    {"internal/hook"},
 	"internal/intake":    {"internal/canon", "internal/catalog", "internal/hook", "webhook"},
-	"internal/manage":    {"internal/catalog", "internal/challenge", "internal/hook"},
+	"internal/manage":    {"internal/catalog", "internal/challenge", "internal/hook", "internal/outbox"},
 	"internal/challenge": {"internal/hook", "internal/outbound", "webhook"},
 	"internal/oauth":     {"internal/hook"},
 	"internal/deliver":   {"internal/hook", "internal/outbound"},

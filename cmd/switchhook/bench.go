@@ -185,8 +185,8 @@ func (b *bench) platform(ctx context.Context, name string, urls ...string) (*pro
 		k, _ := hook.KeyOf(id)
 		c.Apps = append(c.Apps, app)
 		c.Subscriptions = append(c.Subscriptions, &hook.Subscription{
-			ID: id, Key: k, App: app.ID, Name: "bench", Events: []string{benchEvent}, URL: url,
-			Scope: hook.ScopeAccount, Source: hook.SourceDefault, State: hook.Valid, Created: now,
+			ID: id, Key: k, App: app.ID, Name: "bench", Events: []string{benchEvent}, Scope: hook.ScopeAccount, Subscribers: []hook.Subscriber{{}},
+			Endpoint: hook.Endpoint{URL: url, State: hook.Valid, Checked: now}, Source: hook.SourceDefault, Created: now,
 		})
 	}
 	b.key = hook.NewSecret()

@@ -289,7 +289,7 @@ func (d *demo) apply(ctx context.Context, p *platform) error {
 			}},
 		})
 	}
-	plan, err := p.manager.Apply(ctx, m, false)
+	plan, err := p.manager.Apply(ctx, hook.Actor{Kind: hook.BySystem}, m, false)
 	if err != nil {
 		return err
 	}

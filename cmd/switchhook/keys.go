@@ -26,7 +26,8 @@ func newKeys() *cobra.Command {
 		create,
 		withStore("list", "List the keys", cobra.NoArgs, listKeys),
 		withStore("revoke KEY_ID", "Make a key invalid, from now on and for ever", cobra.ExactArgs(1), func(_ *cobra.Command, db *store.DB, _ *output, args []string) error {
-			return db.RevokeKey(args[0], time.Now())
+			now := time.Now()
+			return db.RevokeKey(args[0], now, hook.AuditEntry{At: now, By: hook.Actor{Kind: hook.ByCommand}, Action: hook.Revoked, Kind: "operator_key", Subject: args[0]})
 		}),
 	)
 }
@@ -84,7 +85,10 @@ func createKey(cmd *cobra.Command, db *store.DB, o *output, _ []string) error {
 		k.Scopes = append(k.Scopes, hook.KeyScope(s))
 	}
 	secret := keyPrefix + hook.NewSecret()
-	if err := db.CreateKey(k, hook.Secret(secret)); err != nil {
+	entry := hook.AuditEntry{
+		At: k.Created, By: hook.Actor{Kind: hook.ByCommand}, Action: hook.Created, Kind: "operator_key", Subject: k.ID, Name: k.Name, Changes: []string{"scopes: " + strings.Join(scopes, " ")},
+	}
+	if err := db.CreateKey(k, hook.Secret(secret), entry); err != nil {
 		return err
 	}
 	raw, err := json.Marshal(keyJSON{ID: k.ID, Name: k.Name, Scopes: k.Scopes, Created: k.Created, Key: secret})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -21,6 +22,7 @@ import (
 	"github.com/switchhook/switchhook/internal/manage"
 	"github.com/switchhook/switchhook/internal/oauth"
 	"github.com/switchhook/switchhook/internal/outbound"
+	"github.com/switchhook/switchhook/internal/rounds"
 	"github.com/switchhook/switchhook/internal/seal"
 	"github.com/switchhook/switchhook/internal/store"
 )
@@ -32,6 +34,7 @@ type platform struct {
 	sender  *deliver.Sender
 	intake  *intake.Intake
 	manager *manage.Manager
+	rounds  *rounds.Keeper
 	handler http.Handler
 
 	retention time.Duration
@@ -47,10 +50,15 @@ type settings struct {
 	// retention is how long the log is kept.
 	retention time.Duration
 	publicURL string
-	log       *slog.Logger
+	// every is the period in which endpoints are validated again. 0: the contract's.
+	every            time.Duration
+	maxSubscriptions int
+	rates            api.Rates
+	log              *slog.Logger
 }
 
 func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
+	s.every = cmp.Or(s.every, rounds.Every)
 	p := &platform{retention: s.retention, log: s.log}
 	p.store, err = store.Open(ctx, store.Options{Database: s.database, Key: s.key, Deliver: true, Log: s.log})
 	if err != nil {
@@ -80,11 +88,14 @@ func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 	p.intake = &intake.Intake{Catalog: types, Directory: p.store.Directory(), Store: p.store, Sender: p.sender, IDs: ids}
 	p.manager = &manage.Manager{
 		Store: p.store, Directory: p.store.Directory(), Catalog: types, Sender: p.sender,
-		Prober: &challenge.Prober{Client: p.client, IDs: ids}, Policy: s.outbound.Policy, Log: s.log,
+		Prober: &challenge.Prober{Client: p.client, IDs: ids}, Policy: s.outbound.Policy,
+		MaxSubscriptions: s.maxSubscriptions, Every: s.every, PublicURL: s.publicURL, Log: s.log,
 	}
+	p.rounds = rounds.New(p.store.Directory(), p.manager, s.every, s.log)
+	p.manager.Rounds = p.rounds
 	p.handler = api.New(api.Config{
 		Store: p.store, Directory: p.store.Directory(), Intake: p.intake, Manager: p.manager, Catalog: types, Client: p.client, Sender: p.sender,
-		Tokens: oauth.New(s.key.Derive), PublicURL: s.publicURL, Version: version(), Log: s.log,
+		Tokens: oauth.New(s.key.Derive), PageKey: s.key.Derive("pages"), Rates: s.rates, PublicURL: s.publicURL, Version: version(), Log: s.log,
 	})
 	return p, nil
 }
@@ -148,6 +159,7 @@ func (p *platform) serve(ctx context.Context, l net.Listener) error {
 	sending, stopSending := context.WithCancel(context.WithoutCancel(ctx))
 	var helpers sync.WaitGroup
 	helpers.Go(func() { p.expire(sending) })
+	helpers.Go(func() { p.rounds.Run(sending) })
 	sent := make(chan error, 1)
 	go func() { sent <- p.sender.Run(sending) }()
 	served := make(chan error, 1)

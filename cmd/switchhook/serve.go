@@ -17,9 +17,12 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/switchhook/switchhook/internal/api"
 	"github.com/switchhook/switchhook/internal/deliver"
 	"github.com/switchhook/switchhook/internal/hook"
+	"github.com/switchhook/switchhook/internal/manage"
 	"github.com/switchhook/switchhook/internal/outbound"
+	"github.com/switchhook/switchhook/internal/rounds"
 	"github.com/switchhook/switchhook/internal/seal"
 )
 
@@ -35,7 +38,9 @@ type serveFlags struct {
 	retrySteps                                      []time.Duration
 	connectTimeout, answerTimeout                   time.Duration
 	inFlight, maxInFlight, maxConnections, keepBody int
-	stopTimeout, retention                          time.Duration
+	stopTimeout, retention, every                   time.Duration
+	maxSubscriptions                                int
+	rates                                           api.Rates
 	logLevel, logFormat                             string
 	ready                                           bool
 }
@@ -73,6 +78,11 @@ precedence: flag, environment, file, default.`,
 	fl.IntVar(&f.keepBody, "keep-response", 4096, "bytes of each answer's body that are kept in the log")
 	fl.DurationVar(&f.stopTimeout, "stop-timeout", 10*time.Second, "time that requests under way get to finish when the platform stops")
 	fl.DurationVar(&f.retention, "retention", 7*24*time.Hour, "how long the webhook log and its events are kept")
+	fl.DurationVar(&f.every, "revalidate-every", rounds.Every, "period in which each endpoint has to prove itself again")
+	fl.IntVar(&f.maxSubscriptions, "max-subscriptions", manage.DefaultMaxSubscriptions, "event subscriptions that one app may have")
+	fl.IntVar(&f.rates.Light, "rate-limit-light", 0, "light calls of the public API that an account may make in a second (0: no limit)")
+	fl.IntVar(&f.rates.Medium, "rate-limit-medium", 0, "medium calls of the public API that an account may make in a second (0: no limit)")
+	fl.IntVar(&f.rates.Heavy, "rate-limit-heavy", 0, "heavy calls of the public API that an account may make in a second (0: no limit)")
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	fl.BoolVar(&f.ready, "ready", false, "print the URL on standard output once requests are answered")
@@ -154,6 +164,7 @@ func (f *serveFlags) settings(log *slog.Logger) (settings, error) {
 	s.deliver = deliver.Config{
 		Schedule: f.retrySteps, InFlight: f.inFlight, MaxInFlight: f.maxInFlight, StopTimeout: f.stopTimeout,
 	}
+	s.every, s.maxSubscriptions, s.rates = f.every, f.maxSubscriptions, f.rates
 	s.retention, s.publicURL = f.retention, strings.TrimSuffix(f.publicURL, "/")
 	return s, nil
 }
@@ -169,15 +180,20 @@ func listenError(address string, err error) error {
 // check refuses values that would make the platform idle or break it.
 func (f *serveFlags) check() error {
 	for name, d := range map[string]time.Duration{
-		"connect-timeout": f.connectTimeout, "answer-timeout": f.answerTimeout, "stop-timeout": f.stopTimeout, "retention": f.retention,
+		"connect-timeout": f.connectTimeout, "answer-timeout": f.answerTimeout, "stop-timeout": f.stopTimeout, "retention": f.retention, "revalidate-every": f.every,
 	} {
 		if d <= 0 {
 			return &usageError{fmt.Errorf("--%s %v must be more than 0", name, d)}
 		}
 	}
-	for name, n := range map[string]int{"in-flight": f.inFlight, "max-in-flight": f.maxInFlight, "max-connections": f.maxConnections} {
+	for name, n := range map[string]int{"in-flight": f.inFlight, "max-in-flight": f.maxInFlight, "max-connections": f.maxConnections, "max-subscriptions": f.maxSubscriptions} {
 		if n < 1 {
 			return &usageError{fmt.Errorf("--%s %d must be at least 1", name, n)}
+		}
+	}
+	for name, n := range map[string]int{"light": f.rates.Light, "medium": f.rates.Medium, "heavy": f.rates.Heavy} {
+		if n < 0 {
+			return &usageError{fmt.Errorf("--rate-limit-%s %d must be 0 or more", name, n)}
 		}
 	}
 	for _, d := range f.retrySteps {

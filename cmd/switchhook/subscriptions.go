@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,10 +16,12 @@ import (
 func newSubscriptions() *cobra.Command {
 	list := call("list", "List subscriptions", cobra.NoArgs, listSubscriptions)
 	list.Flags().String("app", "", "only those of this app")
+	validate := call("validate SUBSCRIPTION", "Challenge a subscription's endpoint; if it answers, it is valid, and enabled if it was not", cobra.ExactArgs(1), validateSubscription)
+	validate.Flags().String("endpoint", "", "production or development (default: the one that serves the app now)")
 	return group("subscriptions", "Show, validate, disable and delete subscriptions; make them with apply",
 		list,
 		call("show SUBSCRIPTION", "Show one subscription", cobra.ExactArgs(1), showSubscription),
-		call("validate SUBSCRIPTION", "Challenge a subscription's endpoint; if it answers, the subscription is valid", cobra.ExactArgs(1), validateSubscription),
+		validate,
 		call("disable SUBSCRIPTION", "Send nothing more to a subscription; what it is owed is cancelled", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client, o *output, args []string) error {
 			if _, err := c.post(cmd.Context(), operator+"/subscriptions/"+url.PathEscape(args[0])+"/disable", nil, struct{}{}); err != nil {
 				return err
@@ -63,10 +66,6 @@ func showSubscription(cmd *cobra.Command, c *client, o *output, args []string) e
 		if err != nil {
 			return err
 		}
-		state := fmt.Sprintf("%s since %s", s.State, clock(s.Since))
-		if s.Reason != "" {
-			state += ": " + s.Reason
-		}
 		auth := "signature only"
 		switch s.CustomHeader.Type {
 		case hook.AuthBasic:
@@ -84,14 +83,74 @@ func showSubscription(cmd *cobra.Command, c *client, o *output, args []string) e
 			limits = append(limits, fmt.Sprintf("%g per second", s.PerSecond))
 		}
 		err = o.fields(
-			"subscription", s.ID, "name", s.Name, "app", s.App, "state", state, "url", s.URL, "events", strings.Join(s.Events, " "),
-			"scope", string(s.Scope), "account", s.Account, "users", strings.Join(s.Users, " "), "user groups", strings.Join(s.Groups, " "),
+			"subscription", s.ID, "name", s.Name, "app", s.App, "state", stateOf(&s.Endpoint), "url", s.URL, "validated", validated(&s.Endpoint),
+			"development state", stateOf(s.Development), "development url", urlOf(s.Development), "development validated", validated(s.Development),
+			"events", strings.Join(s.Events, " "), "scope", string(s.Scope), "subscribers", subscribers(s.Subscribers),
 			"source", string(s.Source), "authentication", auth, "limits", strings.Join(limits, ", "), "created", clock(s.Created))
 		if err != nil {
 			return err
 		}
 		return showChallenges(cmd, c, o, s.ID)
 	})
+}
+
+// stateOf, urlOf and validated tell of an endpoint, or nothing if there is none.
+func stateOf(e *api.Endpoint) string {
+	if e == nil {
+		return ""
+	}
+	state := fmt.Sprintf("%s since %s", e.State, clock(e.Since))
+	if e.Reason != "" {
+		state += ": " + e.Reason
+	}
+	if n := len(e.Failures); n > 0 {
+		state += fmt.Sprintf(" (%d in a row; after %d it is disabled)", n, hook.DisabledAfter)
+	}
+	return state
+}
+
+func urlOf(e *api.Endpoint) string {
+	if e == nil {
+		return ""
+	}
+	return e.URL
+}
+
+func validated(e *api.Endpoint) string {
+	if e == nil || time.Time(e.Checked).IsZero() {
+		return ""
+	}
+	text := clock(e.Checked)
+	if !time.Time(e.Next).IsZero() {
+		text += ", again " + clock(e.Next)
+	}
+	return text
+}
+
+// subscribers names whose events a subscription asks for.
+func subscribers(all []hook.Subscriber) string {
+	const shown = 5
+	var names []string
+	for _, x := range all[:min(shown, len(all))] {
+		name := "account " + x.Account
+		if x.Account == "" {
+			name = "each account that the app may have"
+		}
+		if len(x.Users) > 0 {
+			name += ", users " + strings.Join(x.Users, " ")
+		}
+		if len(x.Groups) > 0 {
+			name += ", user groups " + strings.Join(x.Groups, " ")
+		}
+		names = append(names, name)
+	}
+	if more := len(all) - shown; more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
+	}
+	if len(names) == 0 {
+		return "nobody"
+	}
+	return strings.Join(names, "; ")
 }
 
 // showChallenges prints the latest challenges of a subscription.
@@ -118,7 +177,11 @@ func showChallenges(cmd *cobra.Command, c *client, o *output, id string) error {
 }
 
 func validateSubscription(cmd *cobra.Command, c *client, o *output, args []string) error {
-	raw, err := c.post(cmd.Context(), operator+"/subscriptions/"+url.PathEscape(args[0])+"/validate", nil, struct{}{})
+	q := url.Values{}
+	if endpoint, _ := cmd.Flags().GetString("endpoint"); endpoint != "" {
+		q.Set("endpoint", endpoint)
+	}
+	raw, err := c.post(cmd.Context(), operator+"/subscriptions/"+url.PathEscape(args[0])+"/validate", q, struct{}{})
 	if err != nil {
 		return err
 	}

@@ -39,11 +39,15 @@ type Store interface {
 	Deliveries(ctx context.Context, f hook.DeliveryFilter) (page []hook.Standing, next *hook.Cursor, err error)
 	Resend(id hook.DeliveryID, now time.Time, detail string) error
 	Challenges(ctx context.Context, k hook.SubscriptionKey, limit int) ([]hook.Attempt, error)
+	Validations(ctx context.Context, k hook.SubscriptionKey, limit int) ([]hook.Validation, error)
+	WebhookLog(ctx context.Context, f hook.LogFilter) (page []hook.LogRow, more bool, err error)
+	Audit(ctx context.Context, f hook.AuditFilter) ([]hook.AuditEntry, error)
+	Remember(entries ...hook.AuditEntry) error
 	// DeletedSubscription returns one that the log still names, or nil.
 	DeletedSubscription(ctx context.Context, k hook.SubscriptionKey) (*hook.Subscription, error)
 
-	PutCatalogDocument(product string, source []byte, now time.Time) error
-	SetCheckMode(eventType string, m hook.CheckMode) error
+	PutCatalogDocument(product string, source []byte, now time.Time, entries ...hook.AuditEntry) error
+	SetCheckMode(eventType string, m hook.CheckMode, entries ...hook.AuditEntry) error
 }
 
 // Config says what the API is for.
@@ -56,6 +60,10 @@ type Config struct {
 	Client    *outbound.Client
 	Sender    *deliver.Sender
 	Tokens    *oauth.Tokens
+	// PageKey signs page tokens. All nodes have the same one.
+	PageKey []byte
+	// Rates are how many calls an account may make. The zero value: as many as it likes.
+	Rates Rates
 	// PublicURL is where the API is reached from outside. Empty: where a request came.
 	PublicURL string
 	// Version is the program's.
@@ -67,6 +75,7 @@ type api struct {
 	Config
 	keys    keyCache
 	guesses guesses
+	budgets budgets
 }
 
 // operator is where the operator API begins. Publishing has the path that the
@@ -80,12 +89,12 @@ func New(c Config) http.Handler {
 	for pattern, r := range a.routes() {
 		mux.Handle(pattern, a.handle(r))
 	}
-	mux.Handle("POST /oauth/token", a.handle(route{serve: a.token}))
-	mux.Handle("GET /health", a.handle(route{serve: func(w http.ResponseWriter, _ *http.Request) error {
+	mux.Handle("POST /oauth/token", a.handle(route{open{}, a.token}))
+	mux.Handle("GET /health", a.handle(route{open{}, func(w http.ResponseWriter, _ *http.Request) error {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "ok", "version": c.Version})
 		return nil
 	}}))
-	mux.Handle("/", a.handle(route{serve: func(w http.ResponseWriter, r *http.Request) error {
+	mux.Handle("/", a.handle(route{open{}, func(w http.ResponseWriter, r *http.Request) error {
 		if methods := methodsOf(mux, r); len(methods) > 0 {
 			w.Header().Set("Allow", strings.Join(methods, ", "))
 			return &methodError{r.Method, r.URL.Path}
@@ -97,7 +106,7 @@ func New(c Config) http.Handler {
 
 // methodsOf returns the methods with which a request's path can be called.
 func methodsOf(mux *http.ServeMux, r *http.Request) (methods []string) {
-	for _, m := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete} {
+	for _, m := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
 		if _, pattern := mux.Handler(&http.Request{Method: m, Host: r.Host, URL: r.URL}); pattern != "/" {
 			methods = append(methods, m)
 		}
@@ -110,43 +119,81 @@ type methodError struct{ method, path string }
 
 func (e *methodError) Error() string { return e.path + " cannot be called with " + e.method }
 
-// routes returns all calls that take an operator key.
+// routes returns all calls that take an operator key or an access token.
 func (a *api) routes() map[string]route {
+	const read, publish, manage = key(hook.KeyRead), key(hook.KeyPublish), key(hook.KeyManage)
+	const subscriptions = "/v2/marketplace/app/event_subscription"
 	return map[string]route{
-		"POST /v2/events": {hook.KeyPublish, a.publish},
+		"POST /v2/events": {publish, a.publish},
 
-		"GET " + operator + "/events/{id}":             {hook.KeyRead, a.event},
-		"GET " + operator + "/deliveries":              {hook.KeyRead, a.deliveries},
-		"GET " + operator + "/deliveries/{id}":         {hook.KeyRead, a.delivery},
-		"POST " + operator + "/deliveries/{id}/resend": {hook.KeyManage, a.resend},
-		"POST " + operator + "/resend":                 {hook.KeyManage, a.resendAll},
+		"POST " + subscriptions:             {access{medium, []string{scopeWrite}}, a.createSubscription},
+		"GET " + subscriptions:              {access{medium, []string{scopeList}}, a.listSubscriptions},
+		"DELETE " + subscriptions:           {access{light, []string{scopeDelete}}, a.unsubscribe},
+		"PATCH " + subscriptions + "/{id}":  {access{light, []string{scopeUpdate}}, a.subscribe},
+		"DELETE " + subscriptions + "/{id}": {access{light, []string{scopeDelete}}, a.deleteOwnSubscription},
 
-		"POST " + operator + "/apply":                        {hook.KeyManage, a.apply},
-		"GET " + operator + "/accounts":                      {hook.KeyRead, a.accounts},
-		"GET " + operator + "/apps":                          {hook.KeyRead, a.apps},
-		"GET " + operator + "/apps/{id}":                     {hook.KeyRead, a.app},
-		"GET " + operator + "/apps/{id}/secret_token":        {hook.KeyManage, a.secretToken},
-		"POST " + operator + "/apps/{id}/secret_token":       {hook.KeyManage, a.rotateToken},
-		"POST " + operator + "/apps/{id}/client_secret":      {hook.KeyManage, a.rotateClientSecret},
-		"DELETE " + operator + "/apps/{id}":                  {hook.KeyManage, a.deleteApp},
-		"GET " + operator + "/subscriptions":                 {hook.KeyRead, a.subscriptions},
-		"GET " + operator + "/subscriptions/{id}":            {hook.KeyRead, a.subscription},
-		"GET " + operator + "/subscriptions/{id}/challenges": {hook.KeyRead, a.challenges},
-		"POST " + operator + "/subscriptions/{id}/validate":  {hook.KeyManage, a.validate},
-		"POST " + operator + "/subscriptions/{id}/disable":   {hook.KeyManage, a.disable},
-		"DELETE " + operator + "/subscriptions/{id}":         {hook.KeyManage, a.deleteSubscription},
+		"GET /v2/marketplace/apps/{id}/webhook_logs": {access{medium, []string{scopeLogs, scopeLogsAdmin}}, a.webhookLogs},
 
-		"GET " + operator + "/event_types":              {hook.KeyRead, a.eventTypes},
-		"GET " + operator + "/event_types/{name}":       {hook.KeyRead, a.eventType},
-		"PUT " + operator + "/event_types/{name}/check": {hook.KeyManage, a.setCheck},
-		"POST " + operator + "/catalog":                 {hook.KeyManage, a.importCatalog},
+		"GET " + operator + "/events/{id}":             {read, a.event},
+		"GET " + operator + "/deliveries":              {read, a.deliveries},
+		"GET " + operator + "/deliveries/{id}":         {read, a.delivery},
+		"POST " + operator + "/deliveries/{id}/resend": {manage, a.resend},
+		"POST " + operator + "/resend":                 {manage, a.resendAll},
+
+		"POST " + operator + "/apply":                         {manage, a.apply},
+		"GET " + operator + "/accounts":                       {read, a.accounts},
+		"GET " + operator + "/apps":                           {read, a.apps},
+		"GET " + operator + "/apps/{id}":                      {read, a.app},
+		"GET " + operator + "/apps/{id}/secret_token":         {manage, a.secretToken},
+		"POST " + operator + "/apps/{id}/secret_token":        {manage, a.rotateToken},
+		"POST " + operator + "/apps/{id}/client_secret":       {manage, a.rotateClientSecret},
+		"DELETE " + operator + "/apps/{id}":                   {manage, a.deleteApp},
+		"GET " + operator + "/subscriptions":                  {read, a.subscriptions},
+		"GET " + operator + "/subscriptions/{id}":             {read, a.subscription},
+		"GET " + operator + "/subscriptions/{id}/challenges":  {read, a.challenges},
+		"GET " + operator + "/subscriptions/{id}/validations": {read, a.validations},
+		"POST " + operator + "/subscriptions/{id}/validate":   {manage, a.validate},
+		"POST " + operator + "/subscriptions/{id}/disable":    {manage, a.disable},
+		"DELETE " + operator + "/subscriptions/{id}":          {manage, a.deleteSubscription},
+
+		"GET " + operator + "/event_types":              {read, a.eventTypes},
+		"GET " + operator + "/event_types/{name}":       {read, a.eventType},
+		"PUT " + operator + "/event_types/{name}/check": {manage, a.setCheck},
+		"POST " + operator + "/catalog":                 {manage, a.importCatalog},
+
+		"GET " + operator + "/audit": {read, a.audit},
 	}
 }
 
-// route is a handler with the scope that an operator key needs for it.
+// route is a handler with what a request must show to be let in.
 type route struct {
-	scope hook.KeyScope
+	door
 	serve func(http.ResponseWriter, *http.Request) error
+}
+
+// door lets requests in: it returns them with all that is known of who makes them, or
+// says why not.
+type door interface {
+	admit(a *api, w http.ResponseWriter, req *http.Request) (*http.Request, error)
+}
+
+// open lets everybody in.
+type open struct{}
+
+func (open) admit(_ *api, _ http.ResponseWriter, req *http.Request) (*http.Request, error) {
+	return req, nil
+}
+
+// key lets operator keys in that have the scope.
+type key hook.KeyScope
+
+func (k key) admit(a *api, _ http.ResponseWriter, req *http.Request) (*http.Request, error) {
+	found, err := a.authorize(req, hook.KeyScope(k))
+	if err != nil {
+		return nil, err
+	}
+	by := hook.Actor{Kind: hook.ByOperator, ID: found.ID, Name: found.Name}
+	return req.WithContext(context.WithValue(req.Context(), actorOf{}, by)), nil
 }
 
 // handle turns what a route returns into an answer. Nothing else writes errors.
@@ -159,9 +206,9 @@ func (a *api) handle(r route) http.HandlerFunc {
 				panic(http.ErrAbortHandler) // the answer may have begun
 			}
 		}()
-		k, err := a.authorize(req, r.scope)
+		admitted, err := r.admit(a, w, req)
 		if err == nil {
-			err = r.serve(w, req.WithContext(context.WithValue(req.Context(), keyOf{}, k)))
+			err = r.serve(w, admitted)
 		}
 		if err != nil {
 			a.fail(w, req, err)
@@ -169,23 +216,25 @@ func (a *api) handle(r route) http.HandlerFunc {
 	}
 }
 
-// keyOf is where the context of a request has its operator key.
-type keyOf struct{}
+// actorOf is where the context of a request has who makes it.
+type actorOf struct{}
 
-// byKey says who asked for something, for the log.
-func byKey(req *http.Request) string {
-	k := req.Context().Value(keyOf{}).(*hook.OperatorKey)
-	return fmt.Sprintf("asked for with operator key %q (%s)", k.Name, k.ID)
+// actor returns who makes a request, which is known of all that need a key or token.
+func actor(req *http.Request) hook.Actor { return req.Context().Value(actorOf{}).(hook.Actor) }
+
+// bearer returns what a request shows as Authorization: Bearer, or nothing.
+func bearer(req *http.Request) string {
+	scheme, secret, _ := strings.Cut(req.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return secret
 }
 
-// authorize returns the operator key of a request, which must have the scope. A
-// route without a scope is for everybody.
+// authorize returns the operator key of a request, which must have the scope.
 func (a *api) authorize(req *http.Request, scope hook.KeyScope) (*hook.OperatorKey, error) {
-	if scope == "" {
-		return nil, nil
-	}
-	scheme, secret, _ := strings.Cut(req.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") || secret == "" {
+	secret := bearer(req)
+	if secret == "" {
 		return nil, &hook.Error{Kind: hook.Unauthenticated, Detail: "send an operator key as Authorization: Bearer KEY; make one with: switchhook keys create"}
 	}
 	k, err := a.keys.find(req.Context(), a.Store, hook.Secret(secret))
@@ -211,19 +260,44 @@ type fault struct {
 	Errors  hook.Faults `json:"errors,omitempty"`
 }
 
-// contract says how each kind of error looks outside.
+// contract says how each kind of error looks outside. In messages {error} stands for
+// all of the error's own words, {subject} and {detail} for parts of them. Clients match
+// on what the public API has.
 var contract = map[hook.Kind]struct {
 	status, code int
-	message      string // before the error's own words
+	message      string
 }{
-	hook.Invalid:         {http.StatusBadRequest, 300, "Validation Failed."},
-	hook.NotFound:        {http.StatusNotFound, 404, "Not found:"},
-	hook.Conflict:        {http.StatusConflict, 409, "Conflict:"},
-	hook.Unauthenticated: {http.StatusUnauthorized, 124, "Invalid access token:"},
-	hook.Forbidden:       {http.StatusForbidden, 403, "Forbidden:"},
-	hook.TooLarge:        {http.StatusRequestEntityTooLarge, 413, "Too large:"},
-	hook.TooMany:         {http.StatusTooManyRequests, 429, "Too many requests:"},
-	hook.Unavailable:     {http.StatusServiceUnavailable, 503, "Unavailable:"},
+	hook.Invalid:         {http.StatusBadRequest, 300, "Validation Failed. {error}"},
+	hook.NotFound:        {http.StatusNotFound, 404, "Not found: {error}"},
+	hook.Conflict:        {http.StatusConflict, 409, "Conflict: {error}"},
+	hook.Unauthenticated: {http.StatusUnauthorized, 124, "Invalid access token: {error}"},
+	hook.Forbidden:       {http.StatusForbidden, 403, "Forbidden: {error}"},
+	hook.TooLarge:        {http.StatusRequestEntityTooLarge, 413, "Too large: {error}"},
+	hook.TooMany:         {http.StatusTooManyRequests, 429, "Too many requests: {error}"},
+	hook.Unavailable:     {http.StatusServiceUnavailable, 503, "Unavailable: {error}"},
+
+	hook.BadParameter:          {http.StatusBadRequest, 1500, "{detail}."},
+	hook.BadToken:              {http.StatusUnauthorized, 124, "Invalid access token."},
+	hook.MissingScopes:         {http.StatusBadRequest, 4711, "Invalid access token, does not contain scopes:[{detail}]"},
+	hook.EventUnknown:          {http.StatusNotFound, 1601, "App event not exists: {subject}"},
+	hook.EventNotAllowed:       {http.StatusBadRequest, 1602, "The event is not allowed for the app: {subject}"},
+	hook.SubscriptionUnknown:   {http.StatusNotFound, 1601, "App event subscription is invalid: {subject}"},
+	hook.EndpointUnproven:      {http.StatusNotFound, 1701, "The event webhook url validate failed: {subject}. {detail}"},
+	hook.TokenURLUnproven:      {http.StatusNotFound, 1702, "The Oauth token url validate failed: {subject}. {detail}"},
+	hook.UnknownHeaderType:     {http.StatusNotFound, 1801, "The custom header type validate failed: {subject}."},
+	hook.NotAuthorizedToCreate: {http.StatusBadRequest, 1300, "The user don't authorize the app: {subject}."},
+	hook.NotAuthorized:         {http.StatusBadRequest, 1002, "The user don't authorize the app: {subject}."},
+	hook.UserUnknown:           {http.StatusNotFound, 1001, "User does not exist or does not belong to this account: {subject}."},
+	hook.UserNotPermitted:      {http.StatusBadRequest, 1003, "The user {subject} missed permission to subscribe application events: {detail}"},
+	hook.PageTokenInvalid:      {http.StatusBadRequest, 1003100, "The next page token is invalid or expired."},
+
+	hook.LogNotPermitted: {http.StatusUnauthorized, 201, "No permission."},
+	hook.LogAppUnknown:   {http.StatusNotFound, 1401, "The app does not exist: {subject}"},
+	hook.LogRetryNum:     {http.StatusBadRequest, 1506, "The retry_num is invalid: {detail}."},
+	hook.LogOrder:        {http.StatusNotFound, 1501, "The to is before the from: {detail}."},
+	hook.LogRange:        {http.StatusNotFound, 1502, "The time range is beyond seven days: {detail}."},
+	hook.LogFormat:       {http.StatusNotFound, 1503, "The time format is invalid: {detail}."},
+	hook.LogFuture:       {http.StatusNotFound, 1504, "The from is in the future: {detail}."},
 }
 
 // faultOf returns how an error looks outside. What is not a hook.Error is nobody
@@ -238,9 +312,11 @@ func faultOf(err error) (status int, f fault) {
 	}
 	c := contract[e.Kind]
 	if len(e.Faults) > 0 {
-		return c.status, fault{Code: c.code, Message: c.message, Errors: e.Faults}
+		message, _, _ := strings.Cut(c.message, " {error}")
+		return c.status, fault{Code: c.code, Message: message, Errors: e.Faults}
 	}
-	return c.status, fault{Code: c.code, Message: c.message + " " + e.Error()}
+	words := strings.NewReplacer("{error}", e.Error(), "{subject}", e.Subject, "{detail}", e.Detail)
+	return c.status, fault{Code: c.code, Message: strings.TrimSpace(words.Replace(c.message))}
 }
 
 func (a *api) fail(w http.ResponseWriter, req *http.Request, err error) {

@@ -82,7 +82,9 @@ func (a *api) setCheck(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return hook.Faults{{Field: "check", Message: err.Error()}}.Err("body")
 	}
-	if err := a.Store.SetCheckMode(t.Name, mode); err != nil {
+	if err := a.Store.SetCheckMode(t.Name, mode, hook.AuditEntry{
+		At: time.Now(), By: actor(r), Action: hook.Updated, Kind: "event_type", Subject: t.Name, Name: t.Name, Changes: []string{"check: " + mode.String()},
+	}); err != nil {
 		return err
 	}
 	if err := a.Catalog.SetCheck(t.Name, mode); err != nil {
@@ -118,8 +120,11 @@ func (a *api) importCatalog(w http.ResponseWriter, r *http.Request) error {
 	}
 	notes := doc.Notes
 	if !dryRun {
+		now := time.Now()
 		// Kept as it came, so that a later version of the program reads it anew.
-		if err := a.Store.PutCatalogDocument(doc.Product, source, time.Now()); err != nil {
+		if err := a.Store.PutCatalogDocument(doc.Product, source, now, hook.AuditEntry{
+			At: now, By: actor(r), Action: hook.Imported, Kind: "catalog", Subject: doc.Product, Name: doc.Product,
+		}); err != nil {
 			return err
 		}
 		notes = append(notes, a.Catalog.Put(doc)...)

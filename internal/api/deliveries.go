@@ -90,6 +90,7 @@ type Delivery struct {
 // Attempt is a row of the webhook log as the API shows it.
 type Attempt struct {
 	Kind     string     `json:"kind"`
+	Endpoint string     `json:"endpoint,omitempty"`
 	Retry    int        `json:"retry_num"`
 	Outcome  string     `json:"outcome,omitempty"`
 	Status   int        `json:"status"`
@@ -118,7 +119,7 @@ type Timing struct {
 
 func (a *api) viewAttempt(x *hook.Attempt, e *hook.Event) Attempt {
 	v := Attempt{
-		Kind: x.Kind.String(), Retry: x.Retry, Status: x.Outcome.Status(), Reason: x.Outcome.FailedReasonType(),
+		Kind: x.Kind.String(), Endpoint: x.Target.URL, Retry: x.Retry, Status: x.Outcome.Status(), Reason: x.Outcome.FailedReasonType(),
 		State: x.State, Due: Instant(x.Due), Started: Instant(x.Started), Next: Instant(x.Next),
 		Timing: Timing{Milliseconds(x.Timing.DNS), Milliseconds(x.Timing.Connected), Milliseconds(x.Timing.TLS), Milliseconds(x.Timing.FirstByte), Milliseconds(x.Timing.Done)},
 		Header: x.Response.Header, Body: strings.ToValidUTF8(string(x.Response.Body), "\uFFFD"), Cut: x.Response.Truncated, Detail: x.Detail,
@@ -363,10 +364,13 @@ func (a *api) resend(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Store.Resend(id, time.Now(), byKey(r)); err != nil {
+	if err := a.Store.Resend(id, time.Now(), "asked for with "+actor(r).String()); err != nil {
 		return err
 	}
 	a.Sender.Resent(id.Subscription)
+	if err := a.rememberResend(r, id.String(), "1 delivery"); err != nil {
+		return err
+	}
 	writeJSON(w, http.StatusAccepted, map[string]string{"delivery_id": id.String()})
 	return nil
 }
@@ -403,7 +407,7 @@ func (a *api) resendAll(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		for _, s := range page {
-			err := a.Store.Resend(s.ID, time.Now(), byKey(r))
+			err := a.Store.Resend(s.ID, time.Now(), "asked for with "+actor(r).String())
 			e, ok := errors.AsType[*hook.Error](err)
 			switch {
 			case err == nil:
@@ -421,7 +425,17 @@ func (a *api) resendAll(w http.ResponseWriter, r *http.Request) error {
 			break
 		}
 	}
+	if result.Resent > 0 {
+		if err := a.rememberResend(r, "", fmt.Sprintf("%d deliveries: %s", result.Resent, q.Encode())); err != nil {
+			return err
+		}
+	}
 	result.Next = pageToken(q, f.After)
 	writeJSON(w, http.StatusAccepted, result)
 	return nil
+}
+
+// rememberResend tells the audit trail. What was resent stays so also if that fails.
+func (a *api) rememberResend(r *http.Request, id, what string) error {
+	return a.Store.Remember(hook.AuditEntry{At: time.Now(), By: actor(r), Action: hook.Resent, Kind: "delivery", Subject: id, Name: id, Changes: []string{what}})
 }

@@ -52,14 +52,14 @@ func goldenPlatform(t *testing.T, o options) *platform {
 		Installations: []hook.Installation{{App: "app", Account: "customer", User: "u1"}, {App: "app", Account: "holding"}},
 	}
 	for i, s := range []hook.Subscription{
-		{Name: "none", State: hook.Valid},
-		{Name: "basic", State: hook.Failing, StateReason: "the endpoint answered with status 500, want 200", Auth: hook.Auth{Mode: hook.AuthBasic, Username: "ann", Password: "password"}},
-		{Name: "oauth", State: hook.Valid, Auth: hook.Auth{
+		{Name: "none", Endpoint: hook.Endpoint{State: hook.Valid}},
+		{Name: "basic", Endpoint: hook.Endpoint{State: hook.Failing, StateReason: "the endpoint answered with status 500, want 200"}, Auth: hook.Auth{Mode: hook.AuthBasic, Username: "ann", Password: "password"}},
+		{Name: "oauth", Endpoint: hook.Endpoint{State: hook.Valid}, Auth: hook.Auth{
 			Mode: hook.AuthOAuth, ClientID: "client", ClientSecret: "oauth-secret", TokenURL: "http://token.test/token", Scope: "s", State: "st", InBody: true,
 		}},
-		{Name: "header", State: hook.Valid, Auth: hook.Auth{Mode: hook.AuthHeader, Header: "X-Api-Key", Value: "header-value"}},
-		{Name: "users", State: hook.Disabled, StateReason: "disabled by the operator", Scope: hook.ScopeUser, Account: "customer", Users: []string{"u1"}, Groups: []string{"g1"}, Limits: hook.Limits{InFlight: 4, PerSecond: 2.5}},
-		{Name: "pending", State: hook.Pending, Source: hook.SourceOpenAPI, Auth: hook.Auth{
+		{Name: "header", Endpoint: hook.Endpoint{State: hook.Valid}, Auth: hook.Auth{Mode: hook.AuthHeader, Header: "X-Api-Key", Value: "header-value"}},
+		{Name: "users", Endpoint: hook.Endpoint{State: hook.Disabled, StateReason: "disabled by the operator"}, Scope: hook.ScopeUser, Subscribers: []hook.Subscriber{{Account: "customer", Users: []string{"u1"}, Groups: []string{"g1"}}}, Limits: hook.Limits{InFlight: 4, PerSecond: 2.5}},
+		{Name: "pending", Endpoint: hook.Endpoint{State: hook.Pending}, Source: hook.SourceOpenAPI, Auth: hook.Auth{
 			Mode: hook.AuthOAuth, ClientID: "client", ClientSecret: "oauth-secret", TokenURL: "http://token.test/token",
 		}},
 	} {
@@ -69,7 +69,7 @@ func goldenPlatform(t *testing.T, o options) *platform {
 		must(t, err)
 		s.App, s.Events, s.URL, s.StateSince, s.Created = "app", []string{cnamEvent}, "http://"+s.Name+".test/hook", now, now.Add(time.Duration(i))
 		if s.Scope == "" {
-			s.Scope = hook.ScopeAccount
+			s.Scope, s.Subscribers = hook.ScopeAccount, []hook.Subscriber{{}}
 		}
 		if s.Source == "" {
 			s.Source = hook.SourceDefault

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 
@@ -18,7 +19,7 @@ func (a *api) apply(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, &m); err != nil {
 		return err
 	}
-	plan, err := a.Manager.Apply(r.Context(), &m, dryRun)
+	plan, err := a.Manager.Apply(r.Context(), actor(r), &m, dryRun)
 	if err != nil {
 		return err
 	}
@@ -37,8 +38,23 @@ func boolParameter(r *http.Request, name string) (bool, error) {
 	return false, hook.Faults{{Field: name, Message: "must be true or false"}}.Err("query")
 }
 
+// Account is an account as the API shows it.
+type Account struct {
+	hook.Account
+	Users  []manage.User `json:"users"`
+	Groups []string      `json:"user_groups"`
+}
+
 func (a *api) accounts(w http.ResponseWriter, _ *http.Request) error {
-	writeJSON(w, http.StatusOK, map[string]any{"accounts": orEmpty(a.Directory.Accounts())})
+	views := []Account{}
+	for _, x := range a.Directory.Accounts() {
+		v := Account{*x, []manage.User{}, orEmpty(a.Directory.Groups(x.ID))}
+		for _, u := range a.Directory.Users(x.ID) {
+			v.Users = append(v.Users, manage.User{ID: u.ID, Groups: u.Groups})
+		}
+		views = append(views, v)
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"accounts": views})
 	return nil
 }
 
@@ -50,6 +66,7 @@ type App struct {
 	ClientID      string              `json:"client_id"`
 	Scopes        []string            `json:"scopes"`
 	CarrierCodes  []int32             `json:"carrier_codes"`
+	State         hook.AppState       `json:"state"`
 	Disabled      bool                `json:"disabled"`
 	Created       Instant             `json:"created_at"`
 	Installations []hook.Installation `json:"installations"`
@@ -59,7 +76,7 @@ type App struct {
 func (a *api) viewApp(x *hook.App) App {
 	d := a.Directory
 	return App{
-		x.ID, x.Name, x.Account, x.ClientID, orEmpty(x.Scopes), orEmpty(x.CarrierCodes), x.Disabled, Instant(x.Created),
+		x.ID, x.Name, x.Account, x.ClientID, orEmpty(x.Scopes), orEmpty(x.CarrierCodes), cmp.Or(x.State, hook.Production), x.Disabled, Instant(x.Created),
 		orEmpty(d.Installations(x.ID)), len(d.Subscriptions(x.ID)),
 	}
 }
@@ -120,7 +137,7 @@ func (a *api) rotateToken(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := a.Manager.RotateSecretToken(r.PathValue("id"), overlap); err != nil {
+	if _, err := a.Manager.RotateSecretToken(actor(r), r.PathValue("id"), overlap); err != nil {
 		return err
 	}
 	return a.secretToken(w, r)
@@ -138,7 +155,7 @@ func (a *api) rotateClientSecret(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	secret, err := a.Manager.RotateClientSecret(r.PathValue("id"), overlap)
+	secret, err := a.Manager.RotateClientSecret(actor(r), r.PathValue("id"), overlap)
 	if err != nil {
 		return err
 	}
@@ -165,7 +182,7 @@ func overlap(w http.ResponseWriter, r *http.Request) (time.Duration, error) {
 }
 
 func (a *api) deleteApp(w http.ResponseWriter, r *http.Request) error {
-	if err := a.Manager.DeleteApp(r.PathValue("id")); err != nil {
+	if err := a.Manager.DeleteApp(actor(r), r.PathValue("id")); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -174,22 +191,30 @@ func (a *api) deleteApp(w http.ResponseWriter, r *http.Request) error {
 
 // Subscription is a subscription as the API shows it.
 type Subscription struct {
-	ID           string                 `json:"event_subscription_id"`
-	Name         string                 `json:"event_subscription_name"`
-	App          string                 `json:"app_id"`
-	Events       []string               `json:"events"`
-	URL          string                 `json:"event_webhook_url"`
+	ID     string   `json:"event_subscription_id"`
+	Name   string   `json:"event_subscription_name"`
+	App    string   `json:"app_id"`
+	Events []string `json:"events"`
+	Endpoint
+	// Development is the endpoint for the app's time in development.
+	Development  *Endpoint              `json:"development_endpoint,omitempty"`
 	Scope        hook.SubscriptionScope `json:"subscription_scope"`
-	Account      string                 `json:"account_id,omitempty"`
-	Users        []string               `json:"user_ids,omitempty"`
-	Groups       []string               `json:"user_group_ids,omitempty"`
+	Subscribers  []hook.Subscriber      `json:"subscribers"`
 	Source       hook.Source            `json:"created_source"`
 	CustomHeader CustomHeader           `json:"custom_header"`
 	hook.Limits
-	State   hook.SubscriptionState `json:"state"`
-	Reason  string                 `json:"state_reason,omitempty"`
-	Since   Instant                `json:"state_since"`
-	Created Instant                `json:"created_at"`
+	Created Instant `json:"created_at"`
+}
+
+// Endpoint is an endpoint of a subscription with where its validation stands.
+type Endpoint struct {
+	URL      string                 `json:"event_webhook_url"`
+	State    hook.SubscriptionState `json:"state"`
+	Reason   string                 `json:"state_reason,omitempty"`
+	Since    Instant                `json:"state_since"`
+	Checked  Instant                `json:"validated_at"`
+	Next     Instant                `json:"next_validation_at"`
+	Failures []hook.Failure         `json:"validation_failures,omitempty"`
 }
 
 // CustomHeader shows authentication settings, with the secrets as stars.
@@ -224,17 +249,30 @@ func viewAuth(x *hook.Auth) CustomHeader {
 	return v
 }
 
-func viewSubscription(s *hook.Subscription) Subscription {
-	return Subscription{
-		s.ID, s.Name, s.App, s.Events, s.URL, s.Scope, s.Account, s.Users, s.Groups, s.Source, viewAuth(&s.Auth), s.Limits,
-		s.State, s.StateReason, Instant(s.StateSince), Instant(s.Created),
+func (a *api) viewSubscription(s *hook.Subscription) Subscription {
+	v := Subscription{
+		s.ID, s.Name, s.App, s.Events, a.viewEndpoint(s, hook.Production), nil, s.Scope, orEmpty(s.Subscribers), s.Source, viewAuth(&s.Auth), s.Limits, Instant(s.Created),
 	}
+	if s.Development.URL != "" {
+		e := a.viewEndpoint(s, hook.Development)
+		v.Development = &e
+	}
+	return v
+}
+
+func (a *api) viewEndpoint(s *hook.Subscription, in hook.AppState) Endpoint {
+	e := s.At(in)
+	v := Endpoint{URL: e.URL, State: e.State, Reason: e.StateReason, Since: Instant(e.StateSince), Checked: Instant(e.Checked), Failures: e.Failures}
+	if e.Active() && a.Manager.Every > 0 {
+		v.Next = Instant(s.NextRound(in, a.Manager.Every))
+	}
+	return v
 }
 
 func (a *api) subscriptions(w http.ResponseWriter, r *http.Request) error {
 	views := []Subscription{}
 	for _, s := range a.Directory.Subscriptions(r.URL.Query().Get("app_id")) {
-		views = append(views, viewSubscription(s))
+		views = append(views, a.viewSubscription(s))
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"event_subscriptions": views})
 	return nil
@@ -245,7 +283,7 @@ func (a *api) subscription(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, viewSubscription(s))
+	writeJSON(w, http.StatusOK, a.viewSubscription(s))
 	return nil
 }
 
@@ -270,9 +308,50 @@ func (a *api) challenges(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// validate challenges an endpoint now.
+// PastValidation is one time that an endpoint was asked to prove itself.
+type PastValidation struct {
+	At       Instant                `json:"at"`
+	Endpoint hook.AppState          `json:"endpoint"`
+	URL      string                 `json:"event_webhook_url"`
+	Occasion hook.Occasion          `json:"occasion"`
+	Valid    bool                   `json:"valid"`
+	Reason   string                 `json:"reason,omitempty"`
+	State    hook.SubscriptionState `json:"state"`
+}
+
+// validations shows the history of a subscription's validation, the latest first.
+func (a *api) validations(w http.ResponseWriter, r *http.Request) error {
+	s, _, err := a.Manager.Subscription(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	made, err := a.Store.Validations(r.Context(), s.Key, maxChallenges)
+	if err != nil {
+		return err
+	}
+	views := []PastValidation{}
+	for _, v := range made {
+		views = append(views, PastValidation{Instant(v.At), v.In, v.URL, v.Occasion, v.Reason == "", v.Reason, v.State})
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"validations": views})
+	return nil
+}
+
+// validate challenges an endpoint now: the one that serves, or the one that is named.
 func (a *api) validate(w http.ResponseWriter, r *http.Request) error {
-	result, err := a.Manager.Validate(r.Context(), r.PathValue("id"))
+	s, app, err := a.Manager.Subscription(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	in := hook.Production
+	switch name := r.URL.Query().Get("endpoint"); {
+	case name == "" && s.Serving(app) == &s.Development, name == string(hook.Development):
+		in = hook.Development
+	case name == "", name == string(hook.Production):
+	default:
+		return hook.Faults{{Field: "endpoint", Message: "must be production or development"}}.Err("query")
+	}
+	result, err := a.Manager.Validate(r.Context(), actor(r), s.ID, in)
 	if err != nil {
 		return err
 	}
@@ -288,7 +367,7 @@ type Validation struct {
 }
 
 func (a *api) disable(w http.ResponseWriter, r *http.Request) error {
-	if err := a.Manager.Disable(r.PathValue("id"), "disabled by the operator"); err != nil {
+	if err := a.Manager.Disable(actor(r), r.PathValue("id"), "disabled by the operator"); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -296,7 +375,7 @@ func (a *api) disable(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *api) deleteSubscription(w http.ResponseWriter, r *http.Request) error {
-	if err := a.Manager.DeleteSubscription(r.PathValue("id")); err != nil {
+	if err := a.Manager.DeleteSubscription(actor(r), r.PathValue("id")); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

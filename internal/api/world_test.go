@@ -27,6 +27,7 @@ import (
 	"github.com/switchhook/switchhook/internal/memnet"
 	"github.com/switchhook/switchhook/internal/oauth"
 	"github.com/switchhook/switchhook/internal/outbound"
+	"github.com/switchhook/switchhook/internal/rounds"
 	"github.com/switchhook/switchhook/internal/seal"
 	"github.com/switchhook/switchhook/internal/store"
 	"github.com/switchhook/switchhook/webhook"
@@ -67,6 +68,7 @@ type options struct {
 	net *memnet.Net
 	// store, if set, stands between the intake and the database.
 	store func(*store.DB) intake.Store
+	rates Rates
 	// idle: nothing is sent.
 	idle bool
 }
@@ -123,10 +125,10 @@ func newPlatform(t testing.TB, o options) *platform {
 		in.Store = o.store(p.db)
 	}
 	p.handler = New(Config{
-		Store: p.db, Directory: p.db.Directory(), Intake: in, Catalog: p.catalog, Client: client, Sender: sender, Tokens: oauth.New(sealing.Derive), Version: "1.2.3", Log: log,
+		Store: p.db, Directory: p.db.Directory(), Intake: in, Catalog: p.catalog, Client: client, Sender: sender, Tokens: oauth.New(sealing.Derive), PageKey: sealing.Derive("pages"), Rates: o.rates, Version: "1.2.3", Log: log,
 		Manager: &manage.Manager{
 			Store: p.db, Directory: p.db.Directory(), Catalog: p.catalog, Sender: sender,
-			Prober: &challenge.Prober{Client: client, IDs: ids}, Policy: call.Policy, Log: log,
+			Prober: &challenge.Prober{Client: client, IDs: ids}, Policy: call.Policy, Every: rounds.Every, Log: log,
 		},
 	})
 	if o.net == nil {

@@ -42,12 +42,19 @@ type Result struct {
 	outbound.Result
 
 	message outbound.Message
+	target  hook.Target
+}
+
+// Inconclusive reports whether the endpoint was not asked, so that it is not to blame.
+func (r *Result) Inconclusive() bool {
+	return r.Outcome == hook.NeedInstantRetry || r.Outcome == hook.Delegate
 }
 
 // Attempt returns the challenge of a subscription as a row of the webhook log.
 func (r *Result) Attempt(s *hook.Subscription) *hook.Attempt {
 	a := &hook.Attempt{
 		Kind: hook.KindChallenge, Delivery: hook.DeliveryID{Event: r.message.Delivery.Event, Subscription: s.Key}, Span: r.message.Span, Outcome: r.Outcome,
+		EventType: webhook.EventURLValidation, Target: r.target,
 		Due: r.Started, Started: r.Started, Timing: r.Timing, Response: r.Response, Detail: r.Reason,
 	}
 	if r.OK {
@@ -56,25 +63,25 @@ func (r *Result) Attempt(s *hook.Subscription) *hook.Attempt {
 	return a
 }
 
-// Prove sends a challenge to the subscription's endpoint, signed and
+// Prove sends a challenge to a URL as an endpoint of the subscription, signed and
 // authenticated like every other request, and waits for the answer.
-func (p *Prober) Prove(ctx context.Context, s *hook.Subscription, a *hook.App) Result {
+func (p *Prober) Prove(ctx context.Context, url string, s *hook.Subscription, a *hook.App) Result {
 	token := hook.NewID()
 	now := time.Now()
 	body := fmt.Appendf(nil, `{"payload":{"plainToken":"%s"},"event_ts":%d,"event":"%s"}`, token, now.UnixMilli(), webhook.EventURLValidation)
 	m := outbound.Message{
 		Delivery: hook.DeliveryID{Event: hook.EventID(p.IDs.Next(now)), Subscription: s.Key}, Body: body, WantAnswer: true,
 	}
-	e := p.Client.Endpoint(s, a)
+	e := p.Client.EndpointAt(url, s, a)
 	var r Result
 	for range slotTries {
 		m.Span = rand.Uint64()
-		// For want of a slot nothing was sent: the endpoint is not to blame.
+		// For want of a slot nothing was sent.
 		if r.Result = p.Client.Send(ctx, e, m); r.Outcome != hook.NeedInstantRetry {
 			break
 		}
 	}
-	r.message = m
+	r.message, r.target = m, e.Target
 	secrets := []hook.Secret{a.SecretToken}
 	if now.Before(a.OldToken.Until) {
 		secrets = append(secrets, a.OldToken.Secret)

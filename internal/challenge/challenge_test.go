@@ -290,7 +290,7 @@ func TestProvingIsCutOff(t *testing.T) {
 		<-r.Context().Done()
 	}))
 	s, a := subscription("http://hooks.test:"+port, hook.Auth{})
-	r := prober(t).Prove(ctx, s, a)
+	r := prober(t).Prove(ctx, s.URL, s, a)
 	checkResult(t, r, hook.Auth{})
 	if r.OK || r.Outcome != hook.Delegate {
 		t.Errorf("%v, %v: %s", r.OK, r.Outcome, r.Reason)
@@ -312,7 +312,7 @@ func TestChallengesThatCannotBeSent(t *testing.T) {
 	} {
 		s, a := subscription("http://hooks.test:"+port, hook.Auth{})
 		c.edit(s, a)
-		r := prober(t).Prove(t.Context(), s, a)
+		r := prober(t).Prove(t.Context(), s.URL, s, a)
 		checkResult(t, r, s.Auth)
 		if r.OK || r.Outcome != c.want || !strings.Contains(r.Reason, c.reason) {
 			t.Errorf("%s: %v, %v: %q", name, r.OK, r.Outcome, r.Reason)
@@ -524,7 +524,7 @@ func TestOldSecretToken(t *testing.T) {
 	for until, want := range map[time.Duration]bool{time.Hour: true, -time.Second: false} {
 		s, a := subscription("http://hooks.test:"+port, hook.Auth{})
 		a.OldToken = hook.OldToken{Secret: otherSecret, Until: time.Now().Add(until)}
-		if r := prober(t).Prove(t.Context(), s, a); r.OK != want {
+		if r := prober(t).Prove(t.Context(), s.URL, s, a); r.OK != want {
 			t.Errorf("valid until %v from now: %v %s", until, r.OK, r.Reason)
 		}
 	}

@@ -86,7 +86,7 @@ func receiver(t testing.TB, secrets ...string) http.Handler {
 
 // subscription returns one to the URL, with the app that it is of.
 func subscription(url string, auth hook.Auth) (*hook.Subscription, *hook.App) {
-	return &hook.Subscription{ID: "s", Key: 0x7f3e9c2d11aa0b52, URL: url, Auth: auth},
+	return &hook.Subscription{ID: "s", Key: 0x7f3e9c2d11aa0b52, Endpoint: hook.Endpoint{URL: url}, Auth: auth},
 		&hook.App{ID: "a", ClientID: "client-id", SecretToken: testSecret}
 }
 
@@ -94,7 +94,7 @@ func subscription(url string, auth hook.Auth) (*hook.Subscription, *hook.App) {
 func prove(t *testing.T, p *challenge.Prober, url string, auth hook.Auth) challenge.Result {
 	t.Helper()
 	s, a := subscription(url, auth)
-	r := p.Prove(t.Context(), s, a)
+	r := p.Prove(t.Context(), s.URL, s, a)
 	checkResult(t, r, auth)
 	return r
 }

@@ -405,7 +405,7 @@ func TestWhatIsInHandIsBounded(t *testing.T) {
 		id := hook.NewID()
 		k, err := hook.KeyOf(id)
 		must(t, err)
-		c.Subscriptions = append(c.Subscriptions, &hook.Subscription{ID: id, Key: k, App: "app", URL: "http://" + strings.ToLower(strings.Trim(id, "-_")) + ".test/", State: hook.Valid})
+		c.Subscriptions = append(c.Subscriptions, &hook.Subscription{ID: id, Key: k, App: "app", Endpoint: hook.Endpoint{URL: "http://" + strings.ToLower(strings.Trim(id, "-_")) + ".test/", State: hook.Valid}, Subscribers: []hook.Subscriber{{}}})
 		owed = append(owed, hook.Owed{Subscription: k})
 	}
 	must(t, p.db.Change(c, time.Now()))

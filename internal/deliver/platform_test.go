@@ -107,8 +107,8 @@ func (p *platform) subscribe(url string, edit ...func(*hook.Subscription)) *hook
 	key, err := hook.KeyOf(id)
 	must(p.t, err)
 	s := &hook.Subscription{
-		ID: id, Key: key, App: "app", Events: []string{cnamEvent}, URL: url,
-		Scope: hook.ScopeAccount, Source: hook.SourceDefault, State: hook.Valid, Created: time.Now(),
+		ID: id, Key: key, App: "app", Events: []string{cnamEvent}, Endpoint: hook.Endpoint{URL: url, State: hook.Valid},
+		Scope: hook.ScopeAccount, Subscribers: []hook.Subscriber{{}}, Source: hook.SourceDefault, Created: time.Now(),
 	}
 	for _, f := range edit {
 		f(s)

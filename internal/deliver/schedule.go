@@ -33,7 +33,7 @@ func (s *Sender) refresh(q *queue) {
 	}
 	url := ""
 	if q.subscription, q.app, q.endpoint = sub, app, nil; sub != nil {
-		url = sub.URL
+		url = sub.Serving(app).URL
 		q.endpoint = s.client.Endpoint(sub, app)
 	}
 	if q.lane == nil || q.lane.url != url {

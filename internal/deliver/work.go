@@ -14,7 +14,7 @@ import (
 // verdict is what is to be done with a job whose turn has come.
 type verdict struct {
 	do action
-	// endpoint is for send, reason for cancel.
+	// endpoint is for all but cancel, which has a reason.
 	endpoint *outbound.Endpoint
 	reason   string
 	// probe: it is the attempt that finds out whether the endpoint answers again.
@@ -119,7 +119,7 @@ func (s *Sender) judge(l *lane, j *job, now time.Time) (v verdict, ok bool) {
 			l.pause = now.Add(fallbackPause)
 			return verdict{}, false
 		default:
-			return verdict{do: fallback}, true
+			return verdict{do: fallback, endpoint: q.endpoint}, true
 		}
 	}
 	if l.limiter != nil {
@@ -140,11 +140,11 @@ func (s *Sender) judge(l *lane, j *job, now time.Time) (v verdict, ok bool) {
 }
 
 func cancelReason(q *queue) string {
-	switch s := q.subscription; {
+	switch e := q.subscription.Serving(q.app); {
 	case q.app.Disabled:
 		return "the app was disabled"
-	case s.State == hook.Disabled && s.StateReason != "":
-		return "the subscription was disabled: " + s.StateReason
+	case e.State == hook.Disabled && e.StateReason != "":
+		return "the subscription was disabled: " + e.StateReason
 	}
 	return "the subscription was disabled"
 }
@@ -153,8 +153,9 @@ func cancelReason(q *queue) string {
 // stays where it is, at the head of its lane, so that none overtakes it. It is
 // called with s.mu held.
 func (s *Sender) logThrottled(j *job, now time.Time) {
+	q := j.queue
 	f := &Finished{Was: j.Delivery, Now: j.Delivery, Node: s.node.ID, Keep: true, Lazy: true, Attempt: hook.Attempt{
-		Delivery: j.ID, Retry: j.Tries, Outcome: hook.TooManyRequests, State: hook.Waiting, Due: dueOf(j), Started: now,
+		Delivery: j.ID, EventType: j.Event.Type, Target: q.endpoint.Target, Retry: j.Tries, Outcome: hook.TooManyRequests, State: hook.Waiting, Due: dueOf(j), Started: now,
 		Detail: "the limit of requests per second for this endpoint is reached",
 	}}
 	f.Done = func(err error) {
@@ -216,6 +217,9 @@ func (s *Sender) finish(j *job, v verdict, r outbound.Result) {
 		Delivery: j.ID, Kind: f.Attempt.Kind, Retry: j.Tries, Outcome: r.Outcome,
 		State: f.Now.State, Next: f.Now.Due, Due: dueOf(j), Started: r.Started,
 		Timing: r.Timing, Span: f.Attempt.Span, Response: r.Response, Detail: r.Detail,
+	}
+	if v.endpoint != nil {
+		f.Attempt.EventType, f.Attempt.Target = j.Event.Type, v.endpoint.Target
 	}
 	if f.Done == nil {
 		f.Done = func(err error) { s.recorded(j, err) }

@@ -28,7 +28,9 @@ type App struct {
 	// CarrierCodes bind the app to carriers: it receives the peering events
 	// of their numbers.
 	CarrierCodes []int32
-	Disabled     bool
+	// State says at which endpoint its subscriptions are served.
+	State    AppState
+	Disabled bool
 	// SecretToken signs what the app receives. It is empty if what is stored cannot
 	// be decrypted; then nothing can be signed.
 	SecretToken Secret
@@ -39,6 +41,38 @@ type App struct {
 	ClientSecret    SecretHash
 	OldClientSecret OldClientSecret
 	Created         time.Time
+}
+
+// Entitled reports whether the app has a scope that entitles to the event type.
+func (a *App) Entitled(t *EventType) bool {
+	return len(t.Scopes) == 0 || intersects(a.Scopes, t.Scopes)
+}
+
+// AppState is whether an app is still being written. The zero value is Production.
+type AppState string
+
+// The states of apps.
+const (
+	Production  AppState = "production"
+	Development AppState = "development"
+)
+
+// AppStates lists them.
+func AppStates() []AppState { return []AppState{Production, Development} }
+
+// User is somebody of an account, whose events subscriptions of scope user may ask
+// for.
+type User struct {
+	Account string
+	ID      string
+	// Groups are the groups that the user is in, sorted. What concerns the user,
+	// concerns them.
+	Groups []string
+}
+
+// Group is a group of users of an account.
+type Group struct {
+	Account, ID string
 }
 
 // OldToken is a secret token that was replaced. Endpoints may prove themselves with

@@ -9,7 +9,11 @@ type Attempt struct {
 	// ID orders attempts by when they were recorded.
 	ID       int64
 	Delivery DeliveryID
-	Kind     AttemptKind
+	// EventType is what was sent, and Target where to. Rows that are no request lack
+	// them.
+	EventType string
+	Target    Target
+	Kind      AttemptKind
 	// Retry is the contract's retry_num: 0 for a first attempt.
 	Retry   int
 	Outcome Outcome // zero unless something was to be sent
@@ -53,6 +57,25 @@ func (k AttemptKind) String() string {
 	default:
 		return "attempt"
 	}
+}
+
+// Target is where a request goes, and with what authentication beside the signature.
+type Target struct {
+	URL  string
+	Auth AuthMode
+	// Header is the name of the header of AuthHeader.
+	Header string
+}
+
+// Request reports whether the row is of a request that was made, or was to be.
+func (a *Attempt) Request() bool { return a.Kind == KindAttempt || a.Kind == KindChallenge }
+
+// Failed reports whether the request did not achieve what it was made for.
+func (a *Attempt) Failed() bool {
+	if a.Kind == KindChallenge {
+		return a.State != Delivered
+	}
+	return !a.Outcome.OK()
 }
 
 // Timing holds the phases of an attempt as time since its start. A phase that

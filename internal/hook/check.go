@@ -14,11 +14,18 @@ import (
 const (
 	maxID     = 64
 	maxName   = 128
-	maxURL    = 1000
 	maxField  = 256 // user names, passwords, header names and values
 	maxOAuth  = 255 // scope and state of a token request
 	maxEvents = 1000
-	maxUsers  = 10
+
+	// MaxURL is how many bytes a URL may have.
+	MaxURL = 1000
+
+	// MaxUsers is how many users one call or one entry of a manifest may name.
+	MaxUsers = 10
+
+	// MaxSubscribers is how many accounts and users one subscription may serve.
+	MaxSubscribers = 10_000
 
 	// MaxInFlight is the most requests one endpoint may be given at a time.
 	MaxInFlight = 1024
@@ -89,6 +96,9 @@ func (a *App) Check() Faults {
 		f.Add("secret_token", "has %d bytes; 8 to %d are allowed", n, maxField)
 	}
 	f.text("secret_token", a.SecretToken.Reveal(), maxField)
+	if a.State != "" && !slices.Contains(AppStates(), a.State) {
+		f.Add("state", "%q is neither production nor development", string(a.State))
+	}
 	return f
 }
 
@@ -123,7 +133,7 @@ func (p EndpointPolicy) CheckURL(raw string) string {
 	if raw == "" {
 		return "is missing"
 	}
-	if len(raw) > maxURL {
+	if len(raw) > MaxURL {
 		return "is longer than 1000 characters"
 	}
 	u, err := url.Parse(raw)
@@ -203,29 +213,23 @@ func (s *Subscription) Check(p EndpointPolicy) Faults {
 	if msg := p.CheckURL(s.URL); msg != "" {
 		f.Add("event_webhook_url", "%s", msg)
 	}
+	if s.Development.URL != "" {
+		if msg := p.CheckURL(s.Development.URL); msg != "" {
+			f.Add("development_webhook_url", "%s", msg)
+		}
+	}
 	switch s.Scope {
-	case ScopeUser:
-		if len(s.Users)+len(s.Groups) == 0 {
-			f.Add("user_ids", "is missing: subscription_scope user needs user_ids or user_group_ids")
-		}
-	case ScopeAccount:
-	case ScopeMasterAccount:
-		if s.Account == "" {
-			f.Add("account_id", "is missing: subscription_scope master_account needs the master account")
-		}
+	case ScopeUser, ScopeAccount, ScopeMasterAccount:
 	case "":
 		f.Add("subscription_scope", "is missing: it is user, account or master_account")
 	default:
 		f.Add("subscription_scope", "%q is none of user, account, master_account", string(s.Scope))
 	}
-	if len(s.Users) > maxUsers {
-		f.Add("user_ids", "has %d entries; at most %d are allowed", len(s.Users), maxUsers)
+	for i := range s.Subscribers {
+		f = append(f, s.Subscribers[i].check(s.Scope)...)
 	}
-	for _, id := range slices.Concat(s.Users, s.Groups) {
-		f.id("user_ids", id)
-	}
-	if s.Account != "" {
-		f.id("account_id", s.Account)
+	if n := countSubscribers(s.Subscribers); n > MaxSubscribers {
+		f.Add("user_ids", "would make %d subscribers; at most %d are allowed", n, MaxSubscribers)
 	}
 	if l := s.Limits; l.InFlight < 0 || l.InFlight > MaxInFlight {
 		f.Add("max_in_flight", "is %d; 1 to %d are allowed, 0 is the platform's default", l.InFlight, MaxInFlight)
@@ -234,6 +238,51 @@ func (s *Subscription) Check(p EndpointPolicy) Faults {
 		f.Add("max_per_second", "is %g; a number above 0 is allowed, 0 is no limit", l.PerSecond)
 	}
 	return append(f, s.Auth.Check(p).In("custom_header/")...)
+}
+
+// check returns what is wrong with a subscriber of a subscription of this scope.
+func (x *Subscriber) check(scope SubscriptionScope) (f Faults) {
+	people := len(x.Users) + len(x.Groups)
+	switch {
+	case scope == ScopeUser && people == 0:
+		f.Add("user_ids", "is missing: subscription_scope user needs user_ids or user_group_ids")
+	case scope == ScopeMasterAccount && x.Account == "":
+		f.Add("account_id", "is missing: subscription_scope master_account needs the master account")
+	}
+	for _, id := range x.Users {
+		f.id("user_ids", id)
+	}
+	for _, id := range x.Groups {
+		f.id("user_group_ids", id)
+	}
+	if x.Account != "" {
+		f.id("account_id", x.Account)
+	}
+	return f
+}
+
+func countSubscribers(all []Subscriber) (n int) {
+	for _, x := range all {
+		n += max(1, len(x.Users)+len(x.Groups))
+	}
+	return n
+}
+
+// Check returns what is wrong with the user.
+func (u *User) Check() Faults {
+	var f Faults
+	f.id("id", u.ID)
+	for _, g := range u.Groups {
+		f.id("groups", g)
+	}
+	return f
+}
+
+// Check returns what is wrong with the group.
+func (g Group) Check() Faults {
+	var f Faults
+	f.id("id", g.ID)
+	return f
 }
 
 var headerPattern = regexp.MustCompile(`^[A-Za-z0-9-]+$`)

@@ -3,6 +3,7 @@ package hook
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -99,20 +100,23 @@ func TestSubscriptions(t *testing.T) {
 		edit func(*Subscription)
 		want string
 	}{
-		"right":                     {func(*Subscription) {}, ""},
-		"no events":                 {func(s *Subscription) { s.Events = nil }, "events is missing"},
-		"no URL":                    {func(s *Subscription) { s.URL = "" }, "event_webhook_url is missing"},
-		"no scope":                  {func(s *Subscription) { s.Scope = "" }, "subscription_scope is missing"},
-		"another scope":             {func(s *Subscription) { s.Scope = "team" }, `"team" is none of`},
-		"users without any":         {func(s *Subscription) { s.Scope = ScopeUser }, "user_ids is missing"},
-		"eleven users":              {func(s *Subscription) { s.Users = strings.Split("a,b,c,d,e,f,g,h,i,j,k", ",") }, "at most 10"},
-		"master without an account": {func(s *Subscription) { s.Scope = ScopeMasterAccount }, "account_id is missing"},
-		"too much at a time":        {func(s *Subscription) { s.Limits.InFlight = 5000 }, "max_in_flight"},
-		"a negative rate":           {func(s *Subscription) { s.Limits.PerSecond = -1 }, "max_per_second"},
-		"a name with a bell in it":  {func(s *Subscription) { s.Name = "a\ab" }, "control character"},
+		"right":             {func(*Subscription) {}, ""},
+		"no events":         {func(s *Subscription) { s.Events = nil }, "events is missing"},
+		"no URL":            {func(s *Subscription) { s.URL = "" }, "event_webhook_url is missing"},
+		"no scope":          {func(s *Subscription) { s.Scope = "" }, "subscription_scope is missing"},
+		"another scope":     {func(s *Subscription) { s.Scope = "team" }, `"team" is none of`},
+		"users without any": {func(s *Subscription) { s.Scope = ScopeUser }, "user_ids is missing"},
+		"too many subscribers": {func(s *Subscription) {
+			s.Scope, s.Subscribers[0].Users = ScopeUser, slices.Repeat([]string{"a"}, MaxSubscribers+1)
+		}, "at most 10000"},
+		"a development URL that is none": {func(s *Subscription) { s.Development.URL = "http://hooks.example.com/" }, "development_webhook_url must begin with https"},
+		"master without an account":      {func(s *Subscription) { s.Scope = ScopeMasterAccount }, "account_id is missing"},
+		"too much at a time":             {func(s *Subscription) { s.Limits.InFlight = 5000 }, "max_in_flight"},
+		"a negative rate":                {func(s *Subscription) { s.Limits.PerSecond = -1 }, "max_per_second"},
+		"a name with a bell in it":       {func(s *Subscription) { s.Name = "a\ab" }, "control character"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &Subscription{Events: []string{"e"}, URL: "https://hooks.example.com/", Scope: ScopeAccount}
+			s := &Subscription{Events: []string{"e"}, Endpoint: Endpoint{URL: "https://hooks.example.com/"}, Scope: ScopeAccount, Subscribers: []Subscriber{{}}}
 			c.edit(s)
 			if got := s.Check(EndpointPolicy{}).Error(); c.want == "" && got != "" || !strings.Contains(got, c.want) {
 				t.Errorf("%q, want %q", got, c.want)

@@ -23,6 +23,8 @@ type Directory struct {
 	byCarrier     map[int32]map[string]struct{}             // carrier code to apps
 	byClient      map[string]string                         // client id to app
 	byURL         map[string]map[SubscriptionKey]struct{}   // endpoint to subscriptions
+	users         map[string]map[string]*User               // account, id
+	groups        map[Group]struct{}
 }
 
 type appEntry struct {
@@ -41,12 +43,16 @@ func NewDirectory() *Directory {
 		byCarrier:     map[int32]map[string]struct{}{},
 		byClient:      map[string]string{},
 		byURL:         map[string]map[SubscriptionKey]struct{}{},
+		users:         map[string]map[string]*User{},
+		groups:        map[Group]struct{}{},
 	}
 }
 
 // Change is a set of entries to put and to remove, applied as one.
 type Change struct {
 	Accounts      []*Account
+	Users         []*User
+	Groups        []Group
 	Apps          []*App
 	Installations []Installation
 	Subscriptions []*Subscription
@@ -54,12 +60,18 @@ type Change struct {
 	RemoveInstallations []Installation
 	RemoveSubscriptions []SubscriptionKey
 	RemoveApps          []string
+	RemoveUsers         []User // by account and id
+	RemoveGroups        []Group
+
+	// What is to be remembered of the change.
+	Audit       []AuditEntry
+	Validations []Validation
 }
 
-// Empty reports whether the change changes nothing.
+// Empty reports whether the change changes nothing, whatever is to be remembered.
 func (c *Change) Empty() bool {
-	return len(c.Accounts)+len(c.Apps)+len(c.Installations)+len(c.Subscriptions)+
-		len(c.RemoveInstallations)+len(c.RemoveSubscriptions)+len(c.RemoveApps) == 0
+	return len(c.Accounts)+len(c.Users)+len(c.Groups)+len(c.Apps)+len(c.Installations)+len(c.Subscriptions)+
+		len(c.RemoveInstallations)+len(c.RemoveSubscriptions)+len(c.RemoveApps)+len(c.RemoveUsers)+len(c.RemoveGroups) == 0
 }
 
 // Apply makes the change and returns the directory's new version.
@@ -88,8 +100,29 @@ func (d *Directory) Apply(c Change) int64 {
 	for _, id := range c.RemoveApps {
 		d.removeApp(id)
 	}
+	d.applyPeople(&c)
 	d.version++
 	return d.version
+}
+
+func (d *Directory) applyPeople(c *Change) {
+	for _, g := range c.Groups {
+		d.groups[g] = struct{}{}
+	}
+	for _, g := range c.RemoveGroups {
+		delete(d.groups, g)
+	}
+	for _, u := range c.Users {
+		if d.users[u.Account] == nil {
+			d.users[u.Account] = map[string]*User{}
+		}
+		d.users[u.Account][u.ID] = u
+	}
+	for _, u := range c.RemoveUsers {
+		if delete(d.users[u.Account], u.ID); len(d.users[u.Account]) == 0 {
+			delete(d.users, u.Account)
+		}
+	}
 }
 
 func (d *Directory) putApp(a *App) {
@@ -147,14 +180,21 @@ func (d *Directory) putSubscription(s *Subscription) {
 		return
 	}
 	d.subscriptions[s.Key] = s
-	same := d.byURL[s.URL]
-	if same == nil {
-		same = map[SubscriptionKey]struct{}{}
-		d.byURL[s.URL] = same
+	for _, url := range s.urls() {
+		if d.byURL[url] == nil {
+			d.byURL[url] = map[SubscriptionKey]struct{}{}
+		}
+		d.byURL[url][s.Key] = struct{}{}
 	}
-	same[s.Key] = struct{}{}
 	i, _ := slices.BinarySearchFunc(app.subscriptions, s.Key, byKey)
 	app.subscriptions = slices.Insert(slices.Clone(app.subscriptions), i, s)
+}
+
+func (s *Subscription) urls() []string {
+	if s.Development.URL == "" {
+		return []string{s.URL}
+	}
+	return []string{s.URL, s.Development.URL}
 }
 
 func (d *Directory) removeSubscription(k SubscriptionKey) {
@@ -163,8 +203,10 @@ func (d *Directory) removeSubscription(k SubscriptionKey) {
 		return
 	}
 	delete(d.subscriptions, k)
-	if delete(d.byURL[s.URL], k); len(d.byURL[s.URL]) == 0 {
-		delete(d.byURL, s.URL)
+	for _, url := range s.urls() {
+		if delete(d.byURL[url], k); len(d.byURL[url]) == 0 {
+			delete(d.byURL, url)
+		}
 	}
 	app := d.apps[s.App]
 	if i, ok := slices.BinarySearchFunc(app.subscriptions, k, byKey); ok {
@@ -312,7 +354,7 @@ func (d *Directory) Limits(url string, inFlight int) Limits {
 	var m Limits
 	for k := range d.byURL[url] {
 		s := d.subscriptions[k]
-		if !s.Active() {
+		if e := s.Serving(d.apps[s.App].App); e.URL != url || !e.Active() {
 			continue
 		}
 		if n := cmp.Or(s.Limits.InFlight, inFlight); m.InFlight == 0 || n < m.InFlight {
@@ -333,6 +375,59 @@ func (d *Directory) Authorized(app, account string) bool {
 	defer d.mu.RUnlock()
 	e := d.apps[app]
 	return e != nil && d.installed(e.App, account, nil)
+}
+
+// AuthorizedBy reports whether the app may act for this user: the user or the whole
+// account has installed it, or owns it.
+func (d *Directory) AuthorizedBy(app, account, user string) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	e := d.apps[app]
+	return e != nil && d.installed(e.App, account, []string{user})
+}
+
+// User returns a user of an account, or nil. Somebody who has installed an app is
+// known by that.
+func (d *Directory) User(account, id string) *User {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if u := d.users[account][id]; u != nil {
+		return u
+	}
+	for app := range d.byAccount[account] {
+		if _, ok := d.installations[app][account][id]; ok && id != "" {
+			return &User{Account: account, ID: id}
+		}
+	}
+	return nil
+}
+
+// Group reports whether the account has such a group of users.
+func (d *Directory) Group(account, id string) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	_, ok := d.groups[Group{account, id}]
+	return ok
+}
+
+// Users returns the users of an account by id.
+func (d *Directory) Users(account string) []*User {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return slices.SortedFunc(maps.Values(d.users[account]), func(a, b *User) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+// Groups returns the ids of an account's groups, sorted.
+func (d *Directory) Groups(account string) (ids []string) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	for g := range d.groups {
+		if g.Account == account {
+			ids = append(ids, g.ID)
+		}
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 // Client returns the app with this client id, or nil.

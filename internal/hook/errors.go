@@ -41,6 +41,51 @@ const (
 	// TooMany: more requests than are allowed; try again later.
 	TooMany
 
+	// What the public API tells apart. Subject is what its message names.
+
+	// BadParameter: an input breaks a rule, which Detail says in a sentence.
+	BadParameter
+	// BadToken: the access token is not one, or has expired.
+	BadToken
+	// MissingScopes: the app has none of the scopes that the call takes.
+	MissingScopes
+	// EventUnknown: there is no such event type.
+	EventUnknown
+	// EventNotAllowed: the app has none of the event type's scopes.
+	EventNotAllowed
+	// SubscriptionUnknown: the app has no such subscription.
+	SubscriptionUnknown
+	// EndpointUnproven: the endpoint did not prove itself.
+	EndpointUnproven
+	// TokenURLUnproven: the token URL gave no usable token.
+	TokenURLUnproven
+	// UnknownHeaderType: custom_header_type is none that there is.
+	UnknownHeaderType
+	// NotAuthorizedToCreate: the account or user has not authorized the app.
+	NotAuthorizedToCreate
+	// NotAuthorized is the same where there is a subscription already.
+	NotAuthorized
+	// UserUnknown: the account has no such user.
+	UserUnknown
+	// UserNotPermitted: the user cannot permit the event type, which Detail names.
+	UserNotPermitted
+	// PageTokenInvalid: the page token is not for this query, or too old.
+	PageTokenInvalid
+	// LogNotPermitted: the webhook log is another app's.
+	LogNotPermitted
+	// LogAppUnknown: there is no such app.
+	LogAppUnknown
+	// LogRetryNum: retry_num is out of range.
+	LogRetryNum
+	// LogOrder: to is before from.
+	LogOrder
+	// LogRange: from and to are too far apart, or too long ago.
+	LogRange
+	// LogFormat: a time is not written as it should be.
+	LogFormat
+	// LogFuture: from is in the future.
+	LogFuture
+
 	kindsEnd
 )
 

@@ -19,6 +19,7 @@ const (
 	MissingScope            // its app has none of the event type's scopes
 	OtherCarrier            // its app is not bound to the event's carrier code
 	NotInstalled            // its app is neither owned by nor installed on the account
+	NoSubscriber            // everybody has unsubscribed
 	OutOfAccount            // it asks for another account's events
 	OutOfUsers              // it asks for other users' events
 )
@@ -29,18 +30,18 @@ func (d *Directory) verdict(e *Event, t *EventType, s *Subscription, a *App) Ver
 	if _, listed := slices.BinarySearch(s.Events, e.Type); !listed {
 		return NotSubscribed
 	}
-	switch {
-	case s.State == Pending:
+	switch state := s.Serving(a).State; {
+	case state == Pending:
 		return NotValidated
-	case s.State == Disabled:
+	case state == Disabled:
 		return SubscriptionOff
 	case a.Disabled:
 		return AppOff
-	case len(t.Scopes) > 0 && !intersects(a.Scopes, t.Scopes):
+	case !a.Entitled(t):
 		return MissingScope
 	}
 	if t.Routing == ByCarrier {
-		return carrierVerdict(e, s, a)
+		return d.carrierVerdict(e, s, a)
 	}
 	return d.accountVerdict(e, s, a)
 }
@@ -48,49 +49,79 @@ func (d *Directory) verdict(e *Event, t *EventType, s *Subscription, a *App) Ver
 // carrierVerdict judges a peering event. It belongs to the carrier whose numbers
 // are concerned, while its account is a customer's, which the carrier's app has
 // nothing to do with: so the account plays no part.
-func carrierVerdict(e *Event, s *Subscription, a *App) Verdict {
-	if !slices.Contains(a.CarrierCodes, e.Carrier) {
+func (d *Directory) carrierVerdict(e *Event, s *Subscription, a *App) Verdict {
+	switch {
+	case !slices.Contains(a.CarrierCodes, e.Carrier):
 		return OtherCarrier
+	case len(s.Subscribers) == 0:
+		return NoSubscriber
+	case s.Scope != ScopeUser:
+		return Entitled
 	}
-	if s.Scope == ScopeUser && !s.concerns(e) {
-		return OutOfUsers
+	for i := range s.Subscribers {
+		if d.concerns(&s.Subscribers[i], e, e.Users, e.Groups) {
+			return Entitled
+		}
 	}
-	return Entitled
+	return OutOfUsers
 }
 
 func (d *Directory) accountVerdict(e *Event, s *Subscription, a *App) Verdict {
-	if !d.authorized(e, s, a) {
+	switch {
+	case !d.authorized(e, s, a):
 		return NotInstalled
+	case len(s.Subscribers) == 0:
+		return NoSubscriber
 	}
-	switch s.Scope {
-	case ScopeMasterAccount:
-		if s.Account != e.Account && s.Account != d.masterOf(e.Account) {
-			return OutOfAccount
-		}
-	case ScopeUser:
-		if s.Account != "" && s.Account != e.Account {
-			return OutOfAccount
-		}
-		if !s.concerns(e) {
-			return OutOfUsers
-		}
-	default:
-		if s.Account != "" && s.Account != e.Account {
-			return OutOfAccount
+	users, groups := e.Users, e.Groups
+	if !d.wholly(e, s, a) {
+		// Some users have authorized the app, and only for themselves.
+		users, groups = d.authorizedUsers(a, e), nil
+	}
+	verdict := OutOfAccount
+	accounts := [...]string{e.Account, "", ""}
+	if s.Scope == ScopeMasterAccount {
+		accounts[2] = d.masterOf(e.Account)
+	}
+	for _, account := range accounts {
+		x := s.Subscriber(account)
+		switch {
+		case x == nil:
+		case s.Scope != ScopeUser || d.concerns(x, e, users, groups):
+			return Entitled
+		default:
+			verdict = OutOfUsers
 		}
 	}
-	return Entitled
+	return verdict
 }
 
-// authorized reports whether the app may receive events of the event's account.
-// A master account's authorization covers its sub-accounts for subscriptions
-// that ask for both.
+// authorized reports whether the app may receive events of the event's account, or
+// of a user that it concerns.
 func (d *Directory) authorized(e *Event, s *Subscription, a *App) bool {
-	if d.installed(a, e.Account, e.Users) {
+	return d.wholly(e, s, a) || d.installed(a, e.Account, e.Users)
+}
+
+// wholly reports whether the app may receive all events of the event's account. A
+// master account's authorization covers its sub-accounts for subscriptions that ask
+// for both.
+func (d *Directory) wholly(e *Event, s *Subscription, a *App) bool {
+	if d.installed(a, e.Account, nil) {
 		return true
 	}
 	master := d.masterOf(e.Account)
 	return s.Scope == ScopeMasterAccount && master != "" && d.installed(a, master, nil)
+}
+
+// authorizedUsers returns who of the event's users has installed the app.
+func (d *Directory) authorizedUsers(a *App, e *Event) (users []string) {
+	by := d.installations[a.ID][e.Account]
+	for _, u := range e.Users {
+		if _, ok := by[u]; ok {
+			users = append(users, u)
+		}
+	}
+	return users
 }
 
 func (d *Directory) installed(a *App, account string, users []string) bool {
@@ -109,8 +140,24 @@ func (d *Directory) masterOf(account string) string {
 	return ""
 }
 
-func (s *Subscription) concerns(e *Event) bool {
-	return intersects(s.Users, e.Users) || intersects(s.Groups, e.Groups)
+// concerns reports whether any of these people, whom the event is about, is among
+// those that the subscriber names.
+func (d *Directory) concerns(s *Subscriber, e *Event, users, groups []string) bool {
+	if among(s.Users, users) || among(s.Groups, groups) {
+		return true
+	}
+	if len(s.Groups) == 0 {
+		return false
+	}
+	return slices.ContainsFunc(users, func(id string) bool {
+		u := d.users[e.Account][id]
+		return u != nil && among(s.Groups, u.Groups)
+	})
+}
+
+// among reports whether any of the ids is in the sorted list.
+func among(sorted, ids []string) bool {
+	return len(sorted) > 0 && slices.ContainsFunc(ids, func(id string) bool { _, ok := slices.BinarySearch(sorted, id); return ok })
 }
 
 func intersects(a, b []string) bool {
@@ -125,9 +172,9 @@ func (v Verdict) Explain(e *Event, t *EventType, s *Subscription, a *App) string
 	case NotSubscribed:
 		return fmt.Sprintf("the subscription does not list %s", e.Type)
 	case NotValidated:
-		return "the endpoint has not answered its challenge yet: " + s.StateReason
+		return "the endpoint has not answered its challenge yet: " + s.Serving(a).StateReason
 	case SubscriptionOff:
-		return "the subscription is disabled: " + s.StateReason
+		return "the subscription is disabled: " + s.Serving(a).StateReason
 	case AppOff:
 		return fmt.Sprintf("the app %q is disabled", a.Name)
 	case MissingScope:
@@ -136,10 +183,25 @@ func (v Verdict) Explain(e *Event, t *EventType, s *Subscription, a *App) string
 		return fmt.Sprintf("the app %q is not bound to carrier code %d", a.Name, e.Carrier)
 	case NotInstalled:
 		return fmt.Sprintf("the app %q is neither owned by nor installed on account %s", a.Name, e.Account)
+	case NoSubscriber:
+		return "nobody is subscribed any more: every account and user has unsubscribed"
 	case OutOfAccount:
-		return fmt.Sprintf("the subscription asks for events of account %s, the event is of %s", s.Account, e.Account)
+		return fmt.Sprintf("the subscription asks for events of %s, the event is of account %s", accountsOf(s), e.Account)
 	case OutOfUsers:
 		return "the subscription asks for events of other users"
 	}
 	return fmt.Sprintf("verdict %d", uint8(v))
+}
+
+// accountsOf names the first accounts that a subscription asks for.
+func accountsOf(s *Subscription) string {
+	const shown = 3
+	var names []string
+	for _, x := range s.Subscribers[:min(shown, len(s.Subscribers))] {
+		names = append(names, "account "+x.Account)
+	}
+	if more := len(s.Subscribers) - shown; more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(names, ", ")
 }

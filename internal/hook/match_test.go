@@ -18,6 +18,7 @@ type world struct {
 
 	master    string // of the event's account
 	installed []Installation
+	users     []*User
 }
 
 func newWorld() *world {
@@ -25,7 +26,7 @@ func newWorld() *world {
 		event: Event{ID: 1, Account: "acme", Type: "meeting.started", Users: []string{"ann"}, Groups: []string{"sales"}},
 		typ:   EventType{Name: "meeting.started", Scopes: []string{"meeting:read", "meeting:read:meeting"}},
 		app:   App{ID: "app", Account: "acme", Scopes: []string{"meeting:read"}},
-		sub:   Subscription{ID: "s", Key: 1, App: "app", Events: []string{"meeting.ended", "meeting.started"}, Scope: ScopeAccount, State: Valid},
+		sub:   Subscription{ID: "s", Key: 1, App: "app", Events: []string{"meeting.ended", "meeting.started"}, Scope: ScopeAccount, Subscribers: []Subscriber{{}}, Endpoint: Endpoint{State: Valid}},
 	}
 }
 
@@ -43,6 +44,7 @@ func (w *world) directory() *Directory {
 		Accounts:      []*Account{{ID: "acme", Master: w.master}, {ID: "holding"}, {ID: "carrier"}, {ID: "other"}},
 		Apps:          []*App{&w.app},
 		Installations: w.installed,
+		Users:         w.users,
 		Subscriptions: []*Subscription{&w.sub},
 	})
 	return d
@@ -53,47 +55,84 @@ func TestMatching(t *testing.T) {
 		edit func(*world)
 		want Verdict
 	}{
-		"an app's own account":                            {func(*world) {}, Entitled},
-		"another event type":                              {func(w *world) { w.sub.Events = []string{"meeting.ended"} }, NotSubscribed},
-		"an endpoint that has not proven itself":          {func(w *world) { w.sub.State = Pending }, NotValidated},
-		"an endpoint whose last validation failed":        {func(w *world) { w.sub.State = Failing }, Entitled},
-		"a disabled subscription":                         {func(w *world) { w.sub.State = Disabled }, SubscriptionOff},
-		"a disabled app":                                  {func(w *world) { w.app.Disabled = true }, AppOff},
-		"the granular scope only":                         {func(w *world) { w.app.Scopes = []string{"meeting:read:meeting"} }, Entitled},
-		"neither scope":                                   {func(w *world) { w.app.Scopes = []string{"meeting:write"} }, MissingScope},
-		"a type without scopes":                           {func(w *world) { w.typ.Scopes, w.app.Scopes = nil, nil }, Entitled},
-		"an app of another account":                       {func(w *world) { w.app.Account = "other" }, NotInstalled},
-		"installed on the account":                        {func(w *world) { w.app.Account = "other"; w.installed = []Installation{{"app", "acme", ""}} }, Entitled},
-		"installed by the event's user":                   {func(w *world) { w.app.Account = "other"; w.installed = []Installation{{"app", "acme", "ann"}} }, Entitled},
-		"installed by another user":                       {func(w *world) { w.app.Account = "other"; w.installed = []Installation{{"app", "acme", "bob"}} }, NotInstalled},
-		"installed on yet another account":                {func(w *world) { w.app.Account = "other"; w.installed = []Installation{{"app", "carrier", ""}} }, NotInstalled},
-		"subscribed to this account":                      {func(w *world) { w.sub.Account = "acme" }, Entitled},
-		"subscribed to another account":                   {func(w *world) { w.sub.Account = "other" }, OutOfAccount},
-		"subscribed to the user":                          {func(w *world) { w.sub.Scope, w.sub.Users = ScopeUser, []string{"bob", "ann"} }, Entitled},
-		"subscribed to another user":                      {func(w *world) { w.sub.Scope, w.sub.Users = ScopeUser, []string{"bob"} }, OutOfUsers},
-		"subscribed to the user's group":                  {func(w *world) { w.sub.Scope, w.sub.Groups = ScopeUser, []string{"sales"} }, Entitled},
-		"subscribed to the user in another account":       {func(w *world) { w.sub.Scope, w.sub.Users, w.sub.Account = ScopeUser, []string{"ann"}, "other" }, OutOfAccount},
-		"an event of nobody in particular, scope user":    {func(w *world) { w.sub.Scope, w.sub.Users, w.event.Users = ScopeUser, []string{"ann"}, nil }, OutOfUsers},
-		"master subscription, event of the master itself": {func(w *world) { w.sub.Scope, w.sub.Account = ScopeMasterAccount, "acme" }, Entitled},
+		"an app's own account":                     {func(*world) {}, Entitled},
+		"another event type":                       {func(w *world) { w.sub.Events = []string{"meeting.ended"} }, NotSubscribed},
+		"an endpoint that has not proven itself":   {func(w *world) { w.sub.State = Pending }, NotValidated},
+		"an endpoint whose last validation failed": {func(w *world) { w.sub.State = Failing }, Entitled},
+		"a disabled subscription":                  {func(w *world) { w.sub.State = Disabled }, SubscriptionOff},
+		"a disabled app":                           {func(w *world) { w.app.Disabled = true }, AppOff},
+		"the granular scope only":                  {func(w *world) { w.app.Scopes = []string{"meeting:read:meeting"} }, Entitled},
+		"neither scope":                            {func(w *world) { w.app.Scopes = []string{"meeting:write"} }, MissingScope},
+		"a type without scopes":                    {func(w *world) { w.typ.Scopes, w.app.Scopes = nil, nil }, Entitled},
+		"an app of another account":                {func(w *world) { w.app.Account = "other" }, NotInstalled},
+		"installed on the account":                 {func(w *world) { w.app.Account = "other"; w.installed = []Installation{{"app", "acme", ""}} }, Entitled},
+		"installed by the event's user":            {func(w *world) { w.app.Account = "other"; w.installed = []Installation{{"app", "acme", "ann"}} }, Entitled},
+		"installed by another user":                {func(w *world) { w.app.Account = "other"; w.installed = []Installation{{"app", "acme", "bob"}} }, NotInstalled},
+		"installed on yet another account":         {func(w *world) { w.app.Account = "other"; w.installed = []Installation{{"app", "carrier", ""}} }, NotInstalled},
+		"subscribed to this account":               {func(w *world) { w.sub.Subscribers = []Subscriber{{Account: "acme"}} }, Entitled},
+		"subscribed to another account":            {func(w *world) { w.sub.Subscribers = []Subscriber{{Account: "other"}} }, OutOfAccount},
+		"subscribed to the user": {func(w *world) {
+			w.sub.Scope, w.sub.Subscribers = ScopeUser, []Subscriber{{Users: union(nil, []string{"bob", "ann"})}}
+		}, Entitled},
+		"subscribed to another user": {func(w *world) {
+			w.sub.Scope, w.sub.Subscribers = ScopeUser, []Subscriber{{Users: union(nil, []string{"bob"})}}
+		}, OutOfUsers},
+		"subscribed to the user's group": {func(w *world) { w.sub.Scope, w.sub.Subscribers = ScopeUser, []Subscriber{{Groups: []string{"sales"}}} }, Entitled},
+		"subscribed to the user in another account": {func(w *world) {
+			w.sub.Scope, w.sub.Subscribers = ScopeUser, []Subscriber{{Account: "other", Users: []string{"ann"}}}
+		}, OutOfAccount},
+		"an event of nobody in particular, scope user": {func(w *world) {
+			w.sub.Scope, w.sub.Subscribers, w.event.Users = ScopeUser, []Subscriber{{Users: []string{"ann"}}}, nil
+		}, OutOfUsers},
+		"master subscription, event of the master itself": {func(w *world) { w.sub.Scope, w.sub.Subscribers = ScopeMasterAccount, []Subscriber{{Account: "acme"}} }, Entitled},
 		"master subscription, event of a sub-account": {func(w *world) {
-			w.sub.Scope, w.sub.Account, w.master, w.app.Account = ScopeMasterAccount, "holding", "holding", "holding"
+			w.sub.Scope, w.sub.Subscribers, w.master, w.app.Account = ScopeMasterAccount, []Subscriber{{Account: "holding"}}, "holding", "holding"
 		}, Entitled},
 		"account subscription of the master, event of a sub-account": {func(w *world) {
-			w.sub.Account, w.master, w.app.Account = "holding", "holding", "holding"
+			w.sub.Subscribers, w.master, w.app.Account = []Subscriber{{Account: "holding"}}, "holding", "holding"
 		}, NotInstalled},
 		"master subscription of a stranger": {func(w *world) {
-			w.sub.Scope, w.sub.Account, w.app.Account = ScopeMasterAccount, "holding", "holding"
+			w.sub.Scope, w.sub.Subscribers, w.app.Account = ScopeMasterAccount, []Subscriber{{Account: "holding"}}, "holding"
 		}, NotInstalled},
 		"master subscription, app installed on the sub-account only": {func(w *world) {
-			w.sub.Scope, w.sub.Account, w.master, w.app.Account, w.installed = ScopeMasterAccount, "holding", "holding", "other", []Installation{{"app", "acme", ""}}
+			w.sub.Scope, w.sub.Subscribers, w.master, w.app.Account, w.installed = ScopeMasterAccount, []Subscriber{{Account: "holding"}}, "holding", "other", []Installation{{"app", "acme", ""}}
 		}, Entitled},
-		"peering: bound to the carrier code":               {func(w *world) { w.peering() }, Entitled},
-		"peering: bound to another":                        {func(w *world) { w.peering(); w.app.CarrierCodes = []int32{1} }, OtherCarrier},
-		"peering: the customer's own app":                  {func(w *world) { w.peering(); w.app.Account, w.app.CarrierCodes = "acme", nil }, OtherCarrier},
-		"peering: subscribed to the carrier's account":     {func(w *world) { w.peering(); w.sub.Account = "carrier" }, Entitled},
-		"peering: without the scope":                       {func(w *world) { w.peering(); w.app.Scopes = nil }, MissingScope},
-		"peering: master subscription of the carrier":      {func(w *world) { w.peering(); w.sub.Scope, w.sub.Account = ScopeMasterAccount, "carrier" }, Entitled},
-		"peering: subscribed to users of whom none is":     {func(w *world) { w.peering(); w.sub.Scope, w.sub.Users = ScopeUser, []string{"zoe"} }, OutOfUsers},
+		"several accounts, this one among them": {func(w *world) { w.sub.Subscribers = []Subscriber{{Account: "acme"}, {Account: "other"}} }, Entitled},
+		"everybody has unsubscribed":            {func(w *world) { w.sub.Subscribers = nil }, NoSubscriber},
+		"subscribed to a group that the event's user is in": {func(w *world) {
+			w.sub.Scope, w.sub.Subscribers = ScopeUser, []Subscriber{{Account: "acme", Groups: []string{"board"}}}
+			w.users = []*User{{Account: "acme", ID: "ann", Groups: []string{"board"}}}
+		}, Entitled},
+		"subscribed to a group that the event's user is not in": {func(w *world) {
+			w.sub.Scope, w.sub.Subscribers = ScopeUser, []Subscriber{{Account: "acme", Groups: []string{"board"}}}
+			w.users = []*User{{Account: "acme", ID: "ann", Groups: []string{"sales"}}, {Account: "other", ID: "ann", Groups: []string{"board"}}}
+		}, OutOfUsers},
+		"subscribed to two users, of whom the other one has installed it": {func(w *world) {
+			w.app.Account, w.installed, w.event.Users = "other", []Installation{{"app", "acme", "bob"}}, []string{"ann", "bob"}
+			w.sub.Scope, w.sub.Subscribers = ScopeUser, []Subscriber{{Account: "acme", Users: []string{"ann"}}}
+		}, OutOfUsers},
+		"development: the endpoint for it is valid, the other is not": {func(w *world) {
+			w.app.State, w.sub.State, w.sub.Development = Development, Disabled, Endpoint{URL: "d", State: Valid}
+		}, Entitled},
+		"development: the endpoint for it is not valid, the other is": {func(w *world) {
+			w.app.State, w.sub.Development = Development, Endpoint{URL: "d", State: Pending}
+		}, NotValidated},
+		"development: there is no endpoint for it":        {func(w *world) { w.app.State = Development }, Entitled},
+		"production: the endpoint for development is off": {func(w *world) { w.sub.Development = Endpoint{URL: "d", State: Disabled} }, Entitled},
+		"peering: everybody has unsubscribed":             {func(w *world) { w.peering(); w.sub.Subscribers = nil }, NoSubscriber},
+		"peering: bound to the carrier code":              {func(w *world) { w.peering() }, Entitled},
+		"peering: bound to another":                       {func(w *world) { w.peering(); w.app.CarrierCodes = []int32{1} }, OtherCarrier},
+		"peering: the customer's own app":                 {func(w *world) { w.peering(); w.app.Account, w.app.CarrierCodes = "acme", nil }, OtherCarrier},
+		"peering: subscribed to the carrier's account":    {func(w *world) { w.peering(); w.sub.Subscribers = []Subscriber{{Account: "carrier"}} }, Entitled},
+		"peering: without the scope":                      {func(w *world) { w.peering(); w.app.Scopes = nil }, MissingScope},
+		"peering: master subscription of the carrier": {func(w *world) {
+			w.peering()
+			w.sub.Scope, w.sub.Subscribers = ScopeMasterAccount, []Subscriber{{Account: "carrier"}}
+		}, Entitled},
+		"peering: subscribed to users of whom none is": {func(w *world) {
+			w.peering()
+			w.sub.Scope, w.sub.Subscribers = ScopeUser, []Subscriber{{Users: union(nil, []string{"zoe"})}}
+		}, OutOfUsers},
 		"carrier code of an event that is not a peering's": {func(w *world) { w.event.Carrier = 7; w.app.Account = "other"; w.app.CarrierCodes = []int32{7} }, NotInstalled},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -125,6 +164,16 @@ func TestEachSubscriptionIsOwedItsOwnDelivery(t *testing.T) {
 	}
 }
 
+func drawSubscribers(t *rapid.T) (all []Subscriber) {
+	for _, account := range rapid.SliceOfN(rapid.SampledFrom([]string{"", "a", "m"}), 0, 2).Draw(t, "subscribers") {
+		all = With(all, Subscriber{
+			Account: account, Users: rapid.SliceOfN(rapid.SampledFrom([]string{"u", "v"}), 0, 2).Draw(t, "users"),
+			Groups: rapid.SliceOfN(rapid.Just("g"), 0, 1).Draw(t, "user groups"),
+		})
+	}
+	return all
+}
+
 // Match, which looks only where something may be, finds what asking every
 // subscription finds; after any sequence of changes.
 func TestMatchFindsWhatAskingEachFinds(t *testing.T) {
@@ -138,7 +187,9 @@ func TestMatchFindsWhatAskingEachFinds(t *testing.T) {
 			account := rapid.SampledFrom(accounts).Draw(t, "account")
 			user := rapid.SampledFrom([]string{"", "u", "v"}).Draw(t, "user")
 			var c Change
-			switch rapid.IntRange(0, 6).Draw(t, "what") {
+			switch rapid.IntRange(0, 7).Draw(t, "what") {
+			case 7:
+				c.Users = []*User{{Account: account, ID: "w", Groups: rapid.SampledFrom([][]string{nil, {"g"}}).Draw(t, "groups")}}
 			case 0:
 				c.Accounts = []*Account{{ID: account, Master: rapid.SampledFrom([]string{"", "m"}).Draw(t, "master")}}
 			case 1, 2:
@@ -146,7 +197,7 @@ func TestMatchFindsWhatAskingEachFinds(t *testing.T) {
 				if a := d.App(app); a != nil {
 					owner = a.Account // an app does not move
 				}
-				c.Apps = []*App{{ID: app, Account: owner, CarrierCodes: rapid.SliceOfN(rapid.Int32Range(1, 3), 0, 2).Draw(t, "codes")}}
+				c.Apps = []*App{{ID: app, Account: owner, State: rapid.SampledFrom(AppStates()).Draw(t, "app state"), CarrierCodes: rapid.SliceOfN(rapid.Int32Range(1, 3), 0, 2).Draw(t, "codes")}}
 			case 3:
 				if d.App(app) == nil {
 					continue
@@ -155,9 +206,10 @@ func TestMatchFindsWhatAskingEachFinds(t *testing.T) {
 					continue
 				}
 				c.Subscriptions = []*Subscription{{
-					Key: key, App: app, Events: []string{"e"}, State: SubscriptionState(rapid.IntRange(0, 3).Draw(t, "state")),
-					Scope:   rapid.SampledFrom([]SubscriptionScope{ScopeUser, ScopeAccount, ScopeMasterAccount}).Draw(t, "scope"),
-					Account: rapid.SampledFrom([]string{"", "a", "m"}).Draw(t, "sub account"), Users: []string{"u"},
+					Key: key, App: app, Events: []string{"e"}, Endpoint: Endpoint{State: SubscriptionState(rapid.IntRange(0, 3).Draw(t, "state"))},
+					Development: Endpoint{URL: rapid.SampledFrom([]string{"", "d"}).Draw(t, "development"), State: Valid},
+					Scope:       rapid.SampledFrom([]SubscriptionScope{ScopeUser, ScopeAccount, ScopeMasterAccount}).Draw(t, "scope"),
+					Subscribers: drawSubscribers(t),
 				}}
 				subs[key] = true
 			case 4:

@@ -34,3 +34,29 @@ type Cursor struct {
 	ID  DeliveryID
 	Due int64 // Unix milliseconds, where the order is by that
 }
+
+// LogFilter selects rows of an app's webhook log.
+type LogFilter struct {
+	App string
+	// From and To bound when the request was started. Both are given.
+	From, To time.Time
+	// EventType, or all if empty.
+	EventType string
+	// Failed selects what did, or what did not. nil: both.
+	Failed *bool
+	// Retry is the retry_num. nil: all.
+	Retry *int
+	// Before continues where the page before ended: rows with lower ids. 0: from the
+	// latest.
+	Before int64
+	Limit  int
+}
+
+// LogRow is a row of the webhook log with what it was about.
+type LogRow struct {
+	Attempt
+	// Event is what was sent. nil: it was a challenge, or the event is gone.
+	Event *Event
+	// SubscriptionID is the subscription's id.
+	SubscriptionID string
+}

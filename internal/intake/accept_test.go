@@ -11,12 +11,19 @@ import (
 	"github.com/switchhook/switchhook/internal/intake"
 )
 
+var (
+	everybody = []hook.Subscriber{{}}
+	valid     = hook.Endpoint{URL: "https://hooks.example.com/", State: hook.Valid}
+)
+
 // An event is owed to the subscriptions that it concerns and to no others, and that
 // is stored with it.
 func TestFanOut(t *testing.T) {
 	w := newWorld(t)
 	w.put("acme", "other", "carrier")
-	users := func(s *hook.Subscription) { s.Scope, s.Users = hook.ScopeUser, []string{"u1"} }
+	users := func(s *hook.Subscription) {
+		s.Scope, s.Subscribers = hook.ScopeUser, []hook.Subscriber{{Users: []string{"u1"}}}
+	}
 	off := func(s *hook.Subscription) { s.State = hook.Disabled }
 	unproven := func(s *hook.Subscription) { s.State = hook.Pending }
 	w.subscribe(1, "acme", []string{order})
@@ -217,7 +224,7 @@ func TestStoreFails(t *testing.T) {
 	d := hook.NewDirectory()
 	d.Apply(hook.Change{
 		Apps:          []*hook.App{{ID: "acme", Account: "acme", Scopes: []string{"shop:read"}}},
-		Subscriptions: []*hook.Subscription{{Key: 1, App: "acme", Events: []string{order}, State: hook.Valid}, {Key: 2, App: "acme", Events: []string{order}, State: hook.Valid}},
+		Subscriptions: []*hook.Subscription{{Key: 1, App: "acme", Events: []string{order}, Subscribers: everybody, Endpoint: valid}, {Key: 2, App: "acme", Events: []string{order}, Subscribers: everybody, Endpoint: valid}},
 	})
 	w := newForgetful(t, storeFunc(func([]*intake.Publication) error { return full }), d)
 	items := []intake.Item{{Raw: []byte(orderOf("acme"))}, {Raw: []byte("rubbish")}, {Raw: []byte(orderOf("acme"))}}
@@ -262,7 +269,7 @@ func BenchmarkAccept(b *testing.B) {
 	d := hook.NewDirectory()
 	d.Apply(hook.Change{
 		Apps:          []*hook.App{{ID: "carrier", Account: "carrier", Scopes: []string{"number_management_numbers:read:admin"}, CarrierCodes: []int32{2417}}},
-		Subscriptions: []*hook.Subscription{{Key: 1, App: "carrier", Events: []string{cnam}, Scope: hook.ScopeAccount, State: hook.Valid}},
+		Subscriptions: []*hook.Subscription{{Key: 1, App: "carrier", Events: []string{cnam}, Scope: hook.ScopeAccount, Subscribers: everybody, Endpoint: valid}},
 	})
 	w := newForgetful(b, &memory{}, d)
 	w.intake.Sender = nobody{}

@@ -151,7 +151,7 @@ func (w *world) subscribe(k hook.SubscriptionKey, app string, events []string, e
 	w.t.Helper()
 	s := &hook.Subscription{
 		ID: fmt.Sprint("subscription-", k), Key: k, App: app, Name: fmt.Sprint("s", k), Events: events,
-		URL: "https://hooks.example.com/", Scope: hook.ScopeAccount, Source: hook.SourceDefault, State: hook.Valid, Created: now,
+		Endpoint: hook.Endpoint{URL: "https://hooks.example.com/", State: hook.Valid}, Scope: hook.ScopeAccount, Subscribers: []hook.Subscriber{{}}, Source: hook.SourceDefault, Created: now,
 	}
 	for _, f := range edit {
 		f(s)

@@ -21,10 +21,10 @@ const (
 // Apply makes the platform as the manifest says, or, in a dry run, says what that
 // would change. A manifest with a fault changes nothing. An endpoint that does not
 // answer its challenge fails its own step; all the rest is done, as one.
-func (m *Manager) Apply(ctx context.Context, mf *Manifest, dryRun bool) (*Plan, error) {
+func (m *Manager) Apply(ctx context.Context, by hook.Actor, mf *Manifest, dryRun bool) (*Plan, error) {
 	proofs, drafts := map[proven]challenge.Result{}, map[string]*draft{}
 	for round := 0; ; round++ {
-		p, done, err := m.tryApply(mf, dryRun, proofs, drafts)
+		p, done, err := m.tryApply(by, mf, dryRun, proofs, drafts)
 		switch {
 		case done || err != nil:
 			return p, err
@@ -41,9 +41,12 @@ func (m *Manager) planner(proofs map[proven]challenge.Result, drafts map[string]
 	return &planner{m: m, now: time.Now(), proofs: proofs, drafts: drafts}
 }
 
+// audited says what the audit trail calls what a step does.
+var audited = map[Action]hook.Action{Create: hook.Created, Update: hook.Updated, Remove: hook.Removed}
+
 // tryApply stores what the manifest changes, unless there are endpoints to be
 // challenged first.
-func (m *Manager) tryApply(mf *Manifest, dryRun bool, proofs map[proven]challenge.Result, drafts map[string]*draft) (plan *Plan, done bool, err error) {
+func (m *Manager) tryApply(by hook.Actor, mf *Manifest, dryRun bool, proofs map[proven]challenge.Result, drafts map[string]*draft) (plan *Plan, done bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.planner(proofs, drafts)
@@ -63,14 +66,17 @@ func (m *Manager) tryApply(mf *Manifest, dryRun bool, proofs map[proven]challeng
 	if len(p.missing) > 0 {
 		return nil, false, nil
 	}
-	if p.change.Empty() {
+	if p.change.Empty() && len(p.change.Validations) == 0 {
 		return &p.plan, true, nil
 	}
-	tell := m.changed(p.change.Subscriptions)
-	if err := m.Store.Change(p.change, p.now); err != nil {
+	for _, s := range p.plan.Steps {
+		if action, ok := audited[s.Action]; ok {
+			p.change.Audit = append(p.change.Audit, hook.AuditEntry{At: p.now, By: by, Action: action, Kind: s.Kind, Subject: s.ID, Name: s.Name, Changes: s.Changes})
+		}
+	}
+	if err := m.store(p.change, p.now); err != nil {
 		return nil, false, err
 	}
-	tell()
 	return &p.plan, true, nil
 }
 
@@ -89,7 +95,7 @@ func (m *Manager) challenge(ctx context.Context, mf *Manifest, proofs map[proven
 		wg.Go(func() {
 			room <- struct{}{}
 			defer func() { <-room }()
-			r := m.Prober.Prove(ctx, q.subscription, q.app)
+			r := m.Prober.Prove(ctx, q.url, q.subscription, q.app)
 			mu.Lock()
 			defer mu.Unlock()
 			proofs[q.key()] = r

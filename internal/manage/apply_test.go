@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -70,7 +71,7 @@ func TestApply(t *testing.T) {
 		all.Limits != (hook.Limits{InFlight: 4, PerSecond: 2.5}) || all.Auth.Mode != hook.AuthOAuth || !all.Auth.InBody || all.Auth.ClientSecret != oauthSecret {
 		t.Errorf("made was %+v", all)
 	}
-	if own.Scope != hook.ScopeUser || !slices.Equal(own.Users, []string{"ann"}) || !slices.Equal(own.Groups, []string{"sales"}) || own.Auth != (hook.Auth{}) {
+	if own.Scope != hook.ScopeUser || !reflect.DeepEqual(own.Subscribers, []hook.Subscriber{{Users: []string{"ann"}, Groups: []string{"sales"}}}) || own.Auth != (hook.Auth{}) {
 		t.Errorf("made was %+v", own)
 	}
 	if a := w.app("peering"); !slices.Equal(a.CarrierCodes, []int32{12, 2417}) {
@@ -178,7 +179,7 @@ func TestDryRun(t *testing.T) {
 		w.prober.take()
 		w.unchanged(func() {
 			var err error
-			p, err = w.Apply(t.Context(), m, true)
+			p, err = w.Apply(t.Context(), operator, m, true)
 			must(t, err)
 		})
 		if got := w.prober.take(); got != nil || p.Credentials != nil {
@@ -206,7 +207,7 @@ func TestDryRun(t *testing.T) {
 		t.Errorf("on a platform: %+v", p)
 	}
 	m.Apps[1].Subscriptions[1].URL = "new"
-	if _, err := w.Apply(t.Context(), m, true); kindOf(err) != hook.Invalid {
+	if _, err := w.Apply(t.Context(), operator, m, true); kindOf(err) != hook.Invalid {
 		t.Errorf("with a fault: %v", err)
 	}
 }
@@ -491,12 +492,12 @@ func TestCap(t *testing.T) {
 		w.MaxSubscriptions = limit - 1
 		w.apply(many(0, limit)) // the limit was lowered, and what is there stays manageable
 		w.MaxSubscriptions = setting
-		must(t, w.DeleteSubscription(w.subscription("s0").ID))
+		must(t, w.DeleteSubscription(operator, w.subscription("s0").ID))
 		w.apply(many(limit, 1))
 		if n := len(w.db.Directory().Subscriptions("")); n != limit {
 			t.Errorf("%d subscriptions, want %d", n, limit)
 		}
-		must(t, w.DeleteApp(w.app("app").ID))
+		must(t, w.DeleteApp(operator, w.app("app").ID))
 	}
 }
 
@@ -509,7 +510,7 @@ func TestCapHoldsAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	errs := make([]error, appliers)
 	for i := range appliers {
-		wg.Go(func() { _, errs[i] = w.Apply(t.Context(), many(100*(i+1), each), false) })
+		wg.Go(func() { _, errs[i] = w.Apply(t.Context(), operator, many(100*(i+1), each), false) })
 	}
 	wg.Wait()
 	applied := 0
@@ -534,7 +535,7 @@ func TestTheSameAtOnce(t *testing.T) {
 	for i := range plans {
 		wg.Go(func() {
 			var err error
-			plans[i], err = w.Apply(t.Context(), manifest(), false)
+			plans[i], err = w.Apply(t.Context(), operator, manifest(), false)
 			if err != nil {
 				t.Error(err)
 			}
@@ -567,7 +568,7 @@ func TestPlatformChangesMeanwhile(t *testing.T) {
 		w := newWorld(t)
 		w.apply(manifest())
 		id := w.app("crm").ID
-		w.prober.once(func() { must(t, w.DeleteApp(id)) })
+		w.prober.once(func() { must(t, w.DeleteApp(operator, id)) })
 		p := w.apply(edited())
 		if a := w.app("crm"); a.ID == id || step(t, p, "app", "crm").Action != manage.Create || len(p.Credentials) != 1 || p.Credentials[0].AppID != a.ID {
 			t.Errorf("the app is %+v, the plan %+v", a, p)
@@ -583,7 +584,7 @@ func TestPlatformChangesMeanwhile(t *testing.T) {
 	t.Run("somebody else applies the same", func(t *testing.T) {
 		w := newWorld(t)
 		w.prober.once(func() {
-			_, err := w.Apply(t.Context(), manifest(), false)
+			_, err := w.Apply(t.Context(), operator, manifest(), false)
 			must(t, err)
 		})
 		p := w.apply(manifest())
@@ -614,10 +615,10 @@ func TestPlatformChangesMeanwhile(t *testing.T) {
 		w := newWorld(t)
 		w.apply(many(0, 10))
 		w.prober.once(func() {
-			_, err := w.Apply(t.Context(), many(100, 10), false)
+			_, err := w.Apply(t.Context(), operator, many(100, 10), false)
 			must(t, err)
 		})
-		_, err := w.Apply(t.Context(), many(10, 1), false)
+		_, err := w.Apply(t.Context(), operator, many(10, 1), false)
 		if got := faultsOf(t, err); !slices.Equal(got, []string{"/apps/0/subscriptions would be 21 for this app; at most 20 are allowed"}) {
 			t.Errorf("faults are %q", got)
 		}
@@ -635,7 +636,7 @@ func TestPlatformChangesMeanwhile(t *testing.T) {
 			n++
 			w.rotate("crm", hook.Secret(fmt.Sprint("token-number-", n)))
 		}
-		_, err := w.Apply(t.Context(), m, false)
+		_, err := w.Apply(t.Context(), operator, m, false)
 		if kindOf(err) != hook.Conflict || !strings.Contains(err.Error(), "apply it again") {
 			t.Errorf("%v, want a conflict", err)
 		}
@@ -671,13 +672,13 @@ func TestStoreFails(t *testing.T) {
 	}
 	own, later := w.subscription("own"), w.subscription("later")
 	w.unchanged(func() {
-		if _, err := w.Validate(t.Context(), later.ID); !errors.Is(err, full) {
+		if _, err := w.Validate(t.Context(), operator, later.ID, hook.Production); !errors.Is(err, full) {
 			t.Errorf("validate: %v", err)
 		}
 		for name, err := range map[string]error{
-			"disable":             w.Disable(own.ID, "reason"),
-			"delete subscription": w.DeleteSubscription(own.ID),
-			"delete app":          w.DeleteApp(own.App),
+			"disable":             w.Disable(operator, own.ID, "reason"),
+			"delete subscription": w.DeleteSubscription(operator, own.ID),
+			"delete app":          w.DeleteApp(operator, own.App),
 		} {
 			if !errors.Is(err, full) {
 				t.Errorf("%s: %v", name, err)
@@ -698,7 +699,7 @@ func TestApplyIsCalledOff(t *testing.T) {
 	m := many(0, 20)
 	m.Apps[0].Name, m.Accounts[0].Name = "other", "New"
 	w.unchanged(func() {
-		if p, err := w.Apply(ctx, m, false); !errors.Is(err, context.Canceled) || p != nil {
+		if p, err := w.Apply(ctx, operator, m, false); !errors.Is(err, context.Canceled) || p != nil {
 			t.Errorf("%+v, %v", p, err)
 		}
 	})
@@ -723,7 +724,7 @@ func TestChallengesAtOnce(t *testing.T) {
 		w.Store = storeFunc(func(hook.Change) error { return nil }) // the real one is outside
 		w.MaxSubscriptions = 40
 		start := time.Now()
-		_, err := w.Apply(t.Context(), many(0, 40), false)
+		_, err := w.Apply(t.Context(), operator, many(0, 40), false)
 		must(t, err)
 		if took := time.Since(start); took != 9*time.Second || most != 16 {
 			t.Errorf("40 endpoints took %v, at most %d at a time", took, most)
@@ -764,7 +765,7 @@ func TestRealEndpoints(t *testing.T) {
 	if got := w.subscription("s2").StateReason; !strings.Contains(got, "refused") {
 		t.Errorf("of nobody: %q", got)
 	}
-	if r, err := w.Validate(t.Context(), w.subscription("s0").ID); err != nil || !r.OK {
+	if r, err := w.Validate(t.Context(), operator, w.subscription("s0").ID, hook.Production); err != nil || !r.OK {
 		t.Errorf("validated: %+v, %v", r, err)
 	}
 }

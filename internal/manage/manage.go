@@ -1,8 +1,9 @@
 // Package manage changes accounts, apps, installations and subscriptions.
 //
 // Every change is checked against the rules, proven by a challenge where it
-// concerns an endpoint, and stored whole or not at all. [Manager.Apply] makes the
-// platform as a [Manifest] says; the other methods change one thing.
+// concerns an endpoint, and stored whole or not at all, together with who made it.
+// [Manager.Apply] makes the platform as a [Manifest] says, [Manager.Create] and its
+// neighbours do what apps may do for themselves; the other methods change one thing.
 package manage
 
 import (
@@ -15,18 +16,20 @@ import (
 	"github.com/switchhook/switchhook/internal/catalog"
 	"github.com/switchhook/switchhook/internal/challenge"
 	"github.com/switchhook/switchhook/internal/hook"
+	"github.com/switchhook/switchhook/internal/outbox"
 )
 
 // Store keeps what is configured.
 type Store interface {
-	Change(c hook.Change, now time.Time) error
+	// Change stores the change, with the mails that tell of it.
+	Change(c hook.Change, now time.Time, mails ...*outbox.Message) error
 	// LogChallenges adds challenges to the webhook log.
 	LogChallenges([]*hook.Attempt) error
 }
 
 // Prober proves endpoints.
 type Prober interface {
-	Prove(context.Context, *hook.Subscription, *hook.App) challenge.Result
+	Prove(ctx context.Context, url string, s *hook.Subscription, a *hook.App) challenge.Result
 }
 
 // Sender is told of changes to subscriptions.
@@ -35,6 +38,9 @@ type Sender interface {
 	// CalledOff says beside that what is outstanding is not owed any more.
 	CalledOff(hook.SubscriptionKey)
 }
+
+// Waker is told that there may be something to do.
+type Waker interface{ Wake() }
 
 // Catalog knows the event types.
 type Catalog interface {
@@ -51,7 +57,14 @@ type Manager struct {
 	Policy    hook.EndpointPolicy
 	// MaxSubscriptions is how many an app may have. 0: the contract's 20.
 	MaxSubscriptions int
-	Log              *slog.Logger
+	// Every is the period of the rounds, in which endpoints are validated again.
+	Every time.Duration
+	// PublicURL is where people reach the platform, for the mails. It may be empty.
+	PublicURL string
+	// Mail is woken when there are mails to send, and Rounds when endpoints have
+	// changed. Each may be nil.
+	Mail, Rounds Waker
+	Log          *slog.Logger
 
 	mu sync.Mutex // held while a change is checked and stored, so that the rules hold
 }
@@ -84,44 +97,6 @@ func (m *Manager) App(id string) (*hook.App, error) {
 	return nil, &hook.Error{Kind: hook.NotFound, Subject: "app " + id, Detail: "is not there"}
 }
 
-// Validate sends a challenge to a subscription's endpoint. If the endpoint proves
-// itself, the subscription is valid from then on, even if it was disabled;
-// otherwise it stays as it is, and the result says why.
-func (m *Manager) Validate(ctx context.Context, id string) (challenge.Result, error) {
-	s, a, err := m.Subscription(id)
-	if err != nil {
-		return challenge.Result{}, err
-	}
-	r := m.Prober.Prove(ctx, s, a)
-	m.log(r.Attempt(s))
-	if ctx.Err() != nil {
-		return r, context.Cause(ctx) // the endpoint is not to blame
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	now, app, err := m.Subscription(id)
-	switch {
-	case err != nil:
-		return r, err
-	case now.URL != s.URL, now.Auth != s.Auth, app.SecretToken != a.SecretToken, now.Generation != s.Generation:
-		// The proof is for something else, or whoever disabled it meanwhile would find it
-		// enabled again.
-		return r, &hook.Error{Kind: hook.Conflict, Subject: "subscription " + id, Detail: "was changed meanwhile; validate it again"}
-	}
-	next := *now
-	switch {
-	case r.OK && now.State == hook.Valid && now.StateReason == "":
-		return r, nil
-	case r.OK:
-		next.State, next.StateReason, next.StateSince = hook.Valid, "", time.Now()
-	case now.State == hook.Pending:
-		next.StateReason = r.Reason // the latest is of more use than the first
-	default:
-		return r, nil
-	}
-	return r, m.putSubscription(&next)
-}
-
 // log adds challenges to the webhook log. What they showed counts also if that fails.
 func (m *Manager) log(made ...*hook.Attempt) {
 	if len(made) == 0 {
@@ -133,29 +108,49 @@ func (m *Manager) log(made ...*hook.Attempt) {
 }
 
 // Disable ends a subscription's deliveries; what is outstanding is cancelled.
-func (m *Manager) Disable(id, reason string) error {
+func (m *Manager) Disable(by hook.Actor, id, reason string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s, _, err := m.Subscription(id)
-	if err != nil || s.State == hook.Disabled {
+	if err != nil || allDisabled(s) {
 		return err
 	}
-	return m.putSubscription(disabled(s, reason, time.Now()))
+	now := time.Now()
+	return m.store(hook.Change{
+		Subscriptions: []*hook.Subscription{disabled(s, reason, now)},
+		Audit:         []hook.AuditEntry{{At: now, By: by, Action: hook.TurnedOff, Kind: "subscription", Subject: s.ID, Name: s.Name}},
+	}, now)
 }
 
+func allDisabled(s *hook.Subscription) bool {
+	return s.State == hook.Disabled && (s.Development.URL == "" || s.Development.State == hook.Disabled)
+}
+
+// disabled returns the subscription with all its endpoints disabled.
 func disabled(s *hook.Subscription, reason string, now time.Time) *hook.Subscription {
 	next := *s
-	next.State, next.StateReason, next.StateSince = hook.Disabled, reason, now
+	next.Endpoint = next.Endpoint.Set(hook.Disabled, reason, now)
+	if next.Development.URL != "" {
+		next.Development = next.Development.Set(hook.Disabled, reason, now)
+	}
 	next.Generation++
 	return &next
 }
 
-func (m *Manager) putSubscription(s *hook.Subscription) error {
-	tell := m.changed([]*hook.Subscription{s})
-	if err := m.Store.Change(hook.Change{Subscriptions: []*hook.Subscription{s}}, time.Now()); err != nil {
+// store stores a change and tells everybody whom it concerns. It is called with m.mu
+// held.
+func (m *Manager) store(c hook.Change, now time.Time, mails ...*outbox.Message) error {
+	tell := m.changed(c.Subscriptions)
+	if err := m.Store.Change(c, now, mails...); err != nil {
 		return err
 	}
 	tell()
+	if len(mails) > 0 && m.Mail != nil {
+		m.Mail.Wake()
+	}
+	if len(c.Subscriptions)+len(c.Apps) > 0 && m.Rounds != nil {
+		m.Rounds.Wake()
+	}
 	return nil
 }
 
@@ -179,14 +174,24 @@ func (m *Manager) changed(subs []*hook.Subscription) (tell func()) {
 }
 
 // DeleteSubscription deletes a subscription; what is outstanding is cancelled.
-func (m *Manager) DeleteSubscription(id string) error {
+func (m *Manager) DeleteSubscription(by hook.Actor, id string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s, _, err := m.Subscription(id)
 	if err != nil {
 		return err
 	}
-	if err := m.Store.Change(hook.Change{RemoveSubscriptions: []hook.SubscriptionKey{s.Key}}, time.Now()); err != nil {
+	return m.deleteSubscription(by, s)
+}
+
+// deleteSubscription is called with m.mu held.
+func (m *Manager) deleteSubscription(by hook.Actor, s *hook.Subscription) error {
+	now := time.Now()
+	err := m.store(hook.Change{
+		RemoveSubscriptions: []hook.SubscriptionKey{s.Key},
+		Audit:               []hook.AuditEntry{{At: now, By: by, Action: hook.Removed, Kind: "subscription", Subject: s.ID, Name: s.Name}},
+	}, now)
+	if err != nil {
 		return err
 	}
 	m.Sender.CalledOff(s.Key)
@@ -199,9 +204,9 @@ const MaxOverlap = 90 * 24 * time.Hour
 // RotateClientSecret gives an app's OAuth client a new secret and returns it. The
 // one before is accepted for overlap longer, and so are the tokens obtained with
 // it; one before that no more.
-func (m *Manager) RotateClientSecret(id string, overlap time.Duration) (hook.Secret, error) {
+func (m *Manager) RotateClientSecret(by hook.Actor, id string, overlap time.Duration) (hook.Secret, error) {
 	secret := hook.Secret(hook.NewSecret())
-	return secret, m.rotate(id, overlap, func(a *hook.App, until time.Time) {
+	return secret, m.rotate(by, id, "client_secret", overlap, func(a *hook.App, until time.Time) {
 		a.OldClientSecret = hook.OldClientSecret{}
 		if overlap > 0 {
 			a.OldClientSecret = hook.OldClientSecret{Hash: a.ClientSecret, Until: until}
@@ -213,9 +218,9 @@ func (m *Manager) RotateClientSecret(id string, overlap time.Duration) (hook.Sec
 // RotateSecretToken gives an app a new secret token and returns it. All requests
 // are signed with it from then on. For overlap longer endpoints may prove
 // themselves with the one before.
-func (m *Manager) RotateSecretToken(id string, overlap time.Duration) (hook.Secret, error) {
+func (m *Manager) RotateSecretToken(by hook.Actor, id string, overlap time.Duration) (hook.Secret, error) {
 	secret := hook.Secret(hook.NewSecret())
-	return secret, m.rotate(id, overlap, func(a *hook.App, until time.Time) {
+	return secret, m.rotate(by, id, "secret_token", overlap, func(a *hook.App, until time.Time) {
 		a.OldToken = hook.OldToken{}
 		if overlap > 0 {
 			a.OldToken = hook.OldToken{Secret: a.SecretToken, Until: until}
@@ -224,7 +229,7 @@ func (m *Manager) RotateSecretToken(id string, overlap time.Duration) (hook.Secr
 	})
 }
 
-func (m *Manager) rotate(id string, overlap time.Duration, change func(a *hook.App, until time.Time)) error {
+func (m *Manager) rotate(by hook.Actor, id, what string, overlap time.Duration, change func(a *hook.App, until time.Time)) error {
 	if overlap < 0 || overlap > MaxOverlap {
 		return hook.Faults{{Field: "overlap_seconds", Message: fmt.Sprintf("must be 0 to %d", int(MaxOverlap/time.Second))}}.Err("")
 	}
@@ -237,18 +242,27 @@ func (m *Manager) rotate(id string, overlap time.Duration, change func(a *hook.A
 	now := time.Now()
 	next := *a
 	change(&next, now.Add(overlap))
-	return m.Store.Change(hook.Change{Apps: []*hook.App{&next}}, now)
+	entry := hook.AuditEntry{At: now, By: by, Action: hook.Rotated, Kind: "app", Subject: a.ID, Name: a.Name, Changes: []string{what}}
+	if overlap > 0 {
+		entry.Changes[0] += fmt.Sprintf(": the one before is valid for %v longer", overlap)
+	}
+	return m.store(hook.Change{Apps: []*hook.App{&next}, Audit: []hook.AuditEntry{entry}}, now)
 }
 
 // DeleteApp deletes an app with its subscriptions and installations.
-func (m *Manager) DeleteApp(id string) error {
+func (m *Manager) DeleteApp(by hook.Actor, id string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, err := m.App(id); err != nil {
+	a, err := m.App(id)
+	if err != nil {
 		return err
 	}
-	subs := m.Directory.Subscriptions(id)
-	if err := m.Store.Change(hook.Change{RemoveApps: []string{id}}, time.Now()); err != nil {
+	subs, now := m.Directory.Subscriptions(id), time.Now()
+	err = m.store(hook.Change{
+		RemoveApps: []string{id},
+		Audit:      []hook.AuditEntry{{At: now, By: by, Action: hook.Removed, Kind: "app", Subject: a.ID, Name: a.Name}},
+	}, now)
+	if err != nil {
 		return err
 	}
 	for _, s := range subs {

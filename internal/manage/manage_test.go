@@ -25,7 +25,7 @@ func TestValidate(t *testing.T) {
 		wantReason    string
 		told          bool
 	}{
-		{"valid, answers", hook.Valid, "", "", hook.Valid, "", false},
+		{"valid, answers", hook.Valid, "", "", hook.Valid, "", true}, // it is known since when
 		{"valid, does not", hook.Valid, "", down, hook.Valid, "", false},
 		{"pending, answers", hook.Pending, "an earlier reason", "", hook.Valid, "", true},
 		{"pending, does not", hook.Pending, "an earlier reason", down, hook.Pending, down, true},
@@ -42,7 +42,7 @@ func TestValidate(t *testing.T) {
 			w.sender.take()
 			w.prober.breaks(ownURL, c.fails)
 
-			r, err := w.Validate(t.Context(), before.ID)
+			r, err := w.Validate(t.Context(), operator, before.ID, hook.Production)
 			if err != nil || r.OK != (c.fails == "") || r.Reason != c.fails {
 				t.Errorf("the result is %+v, %v", r, err)
 			}
@@ -71,7 +71,7 @@ func TestValidateIsCalledOff(t *testing.T) {
 	w.prober.breaks(ownURL, "cut off")
 	ctx, cancel := context.WithCancel(t.Context())
 	w.prober.once(cancel)
-	if _, err := w.Validate(ctx, w.subscription("own").ID); !errors.Is(err, context.Canceled) {
+	if _, err := w.Validate(ctx, operator, w.subscription("own").ID, hook.Production); !errors.Is(err, context.Canceled) {
 		t.Errorf("err %v", err)
 	}
 	if s := w.subscription("own"); s.StateReason != "the connection was refused" {
@@ -98,15 +98,15 @@ func TestChangedWhileItIsValidated(t *testing.T) {
 			edit(func(s *hook.Subscription) { s.Auth = hook.Auth{Mode: hook.AuthHeader, Header: "X-A", Value: "v"} })
 		}, hook.Conflict},
 		{"the secret token", func() { w.rotate("crm", "a-second-token") }, hook.Conflict},
-		{"disabled", func() { must(t, w.Disable(w.subscription("own").ID, "by somebody")) }, hook.Conflict},
-		{"deleted", func() { must(t, w.DeleteSubscription(w.subscription("own").ID)) }, hook.NotFound},
-		{"deleted with its app", func() { must(t, w.DeleteApp(w.app("crm").ID)) }, hook.NotFound},
+		{"disabled", func() { must(t, w.Disable(operator, w.subscription("own").ID, "by somebody")) }, hook.Conflict},
+		{"deleted", func() { must(t, w.DeleteSubscription(operator, w.subscription("own").ID)) }, hook.NotFound},
+		{"deleted with its app", func() { must(t, w.DeleteApp(operator, w.app("crm").ID)) }, hook.NotFound},
 		{"the limits", func() { edit(func(s *hook.Subscription) { s.Limits.InFlight = 5 }) }, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w.prober.during = nil
 			for _, a := range w.db.Directory().Apps() {
-				must(t, w.DeleteApp(a.ID))
+				must(t, w.DeleteApp(operator, a.ID))
 			}
 			w.prober.breaks(ownURL, "down")
 			w.apply(manifest()) // so it is pending
@@ -116,7 +116,7 @@ func TestChangedWhileItIsValidated(t *testing.T) {
 				c.do()
 				after = dump(w.db.Directory())
 			})
-			_, err := w.Validate(t.Context(), id)
+			_, err := w.Validate(t.Context(), operator, id, hook.Production)
 			if kindOf(err) != c.want || c.want == 0 && err != nil {
 				t.Errorf("%v, want kind %d", err, c.want)
 			}
@@ -139,7 +139,7 @@ func TestDisable(t *testing.T) {
 	w.apply(manifest())
 	w.sender.take()
 	s := w.subscription("own")
-	must(t, w.Disable(s.ID, "too many faults"))
+	must(t, w.Disable(operator, s.ID, "too many faults"))
 	got := w.subscription("own")
 	if got.State != hook.Disabled || got.StateReason != "too many faults" || got.Generation != s.Generation+1 || !got.StateSince.After(s.StateSince) {
 		t.Errorf("it is %+v, was %+v", got, s)
@@ -147,7 +147,7 @@ func TestDisable(t *testing.T) {
 	if told := w.sender.take(); !slices.Equal(told, []hook.SubscriptionKey{s.Key}) {
 		t.Errorf("the sender was told of %v", told)
 	}
-	w.unchanged(func() { must(t, w.Disable(s.ID, "another reason")) })
+	w.unchanged(func() { must(t, w.Disable(operator, s.ID, "another reason")) })
 	if told := w.sender.take(); told != nil {
 		t.Errorf("the sender was told of %v", told)
 	}
@@ -159,7 +159,7 @@ func TestDelete(t *testing.T) {
 	w.apply(manifest())
 	w.sender.take()
 	own := w.subscription("own")
-	must(t, w.DeleteSubscription(own.ID))
+	must(t, w.DeleteSubscription(operator, own.ID))
 	if told := w.sender.take(); !slices.Equal(told, []hook.SubscriptionKey{own.Key}) {
 		t.Errorf("the sender was told of %v", told)
 	}
@@ -170,7 +170,7 @@ func TestDelete(t *testing.T) {
 	want := []hook.SubscriptionKey{w.subscription("orders").Key, w.subscription("later").Key}
 	slices.Sort(want)
 	crm := w.app("crm").ID
-	must(t, w.DeleteApp(crm))
+	must(t, w.DeleteApp(operator, crm))
 	if told := w.sender.take(); !slices.Equal(told, want) {
 		t.Errorf("the sender was told of %v, want %v", told, want)
 	}
@@ -198,9 +198,9 @@ func TestNotFound(t *testing.T) {
 	app := w.app("crm").ID
 	w.unchanged(func() {
 		for _, id := range []string{"", "rubbish", hook.NewID(), app, w.subscription("own").ID + "=", w.subscription("own").ID[:21]} {
-			_, validate := w.Validate(t.Context(), id)
+			_, validate := w.Validate(t.Context(), operator, id, hook.Production)
 			for name, err := range map[string]error{
-				"validate": validate, "disable": w.Disable(id, "reason"), "delete": w.DeleteSubscription(id),
+				"validate": validate, "disable": w.Disable(operator, id, "reason"), "delete": w.DeleteSubscription(operator, id),
 			} {
 				if kindOf(err) != hook.NotFound || err.Error() != "subscription "+id+": is not there" {
 					t.Errorf("%s %q: %v", name, id, err)
@@ -209,7 +209,7 @@ func TestNotFound(t *testing.T) {
 			if id == app {
 				continue
 			}
-			if err := w.DeleteApp(id); kindOf(err) != hook.NotFound || err.Error() != "app "+id+": is not there" {
+			if err := w.DeleteApp(operator, id); kindOf(err) != hook.NotFound || err.Error() != "app "+id+": is not there" {
 				t.Errorf("delete app %q: %v", id, err)
 			}
 		}
@@ -231,8 +231,8 @@ func TestSubscriptionsThatAppsMade(t *testing.T) {
 	key, err := hook.KeyOf(id)
 	must(t, err)
 	theirs := &hook.Subscription{
-		ID: id, Key: key, App: w.app("crm").ID, Name: "extra", Events: []string{order}, URL: "https://extra.customer.example/",
-		Scope: hook.ScopeAccount, Source: hook.SourceOpenAPI, State: hook.Valid, Created: w.app("crm").Created,
+		ID: id, Key: key, App: w.app("crm").ID, Name: "extra", Events: []string{order}, Endpoint: hook.Endpoint{URL: "https://extra.customer.example/", State: hook.Valid},
+		Scope: hook.ScopeAccount, Subscribers: []hook.Subscriber{{}}, Source: hook.SourceOpenAPI, Created: w.app("crm").Created,
 	}
 	must(t, w.db.Change(hook.Change{Subscriptions: []*hook.Subscription{theirs}}, theirs.Created))
 	m := manifest()
@@ -266,44 +266,44 @@ func TestRotate(t *testing.T) {
 	accepts := func(s hook.Secret, in time.Duration) bool {
 		return w.app("crm").Accepts(hook.HashSecret(s), time.Now().Add(in))
 	}
-	second, err := w.RotateClientSecret(first.ID, time.Hour)
+	second, err := w.RotateClientSecret(operator, first.ID, time.Hour)
 	must(t, err)
 	if !accepts(old, 59*time.Minute) || accepts(old, time.Hour) || !accepts(second, 24*time.Hour) {
 		t.Error("after one rotation the wrong secrets are accepted")
 	}
-	third, err := w.RotateClientSecret(first.ID, time.Hour)
+	third, err := w.RotateClientSecret(operator, first.ID, time.Hour)
 	must(t, err)
 	if accepts(old, 0) || !accepts(second, 0) || !accepts(third, 0) {
 		t.Error("after two rotations the wrong secrets are accepted")
 	}
-	fourth, err := w.RotateClientSecret(first.ID, 0)
+	fourth, err := w.RotateClientSecret(operator, first.ID, 0)
 	must(t, err)
 	if accepts(third, 0) || !accepts(fourth, 0) {
 		t.Error("without an overlap the wrong secrets are accepted")
 	}
 
-	token, err := w.RotateSecretToken(first.ID, time.Hour)
+	token, err := w.RotateSecretToken(operator, first.ID, time.Hour)
 	must(t, err)
 	a := w.app("crm")
 	if a.SecretToken != token || a.OldToken.Secret != first.SecretToken || !a.OldToken.Until.After(time.Now().Add(50*time.Minute)) {
 		t.Errorf("the secret tokens are %+v", a)
 	}
-	if _, err := w.RotateSecretToken(first.ID, 0); err != nil || w.app("crm").OldToken != (hook.OldToken{}) {
+	if _, err := w.RotateSecretToken(operator, first.ID, 0); err != nil || w.app("crm").OldToken != (hook.OldToken{}) {
 		t.Errorf("without an overlap: %+v, %v", w.app("crm").OldToken, err)
 	}
 	if a.Name != first.Name || a.ClientID != first.ClientID || !slices.Equal(a.Scopes, first.Scopes) {
 		t.Errorf("it is %+v, was %+v", a, first)
 	}
 	for _, overlap := range []time.Duration{-time.Second, manage.MaxOverlap + 1} {
-		if _, err := w.RotateSecretToken(first.ID, overlap); kindOf(err) != hook.Invalid {
+		if _, err := w.RotateSecretToken(operator, first.ID, overlap); kindOf(err) != hook.Invalid {
 			t.Errorf("an overlap of %v: %v", overlap, err)
 		}
 	}
-	if _, err := w.RotateClientSecret("nobody", 0); kindOf(err) != hook.NotFound {
+	if _, err := w.RotateClientSecret(operator, "nobody", 0); kindOf(err) != hook.NotFound {
 		t.Errorf("of no app: %v", err)
 	}
 	// A manifest that says nothing of the token keeps both; one that says one has it alone.
-	_, err = w.RotateSecretToken(first.ID, time.Hour)
+	_, err = w.RotateSecretToken(operator, first.ID, time.Hour)
 	must(t, err)
 	m := manifest()
 	m.Apps[1].SecretToken = ""
@@ -329,11 +329,11 @@ func TestCalledOff(t *testing.T) {
 		t.Errorf("called off by a change of a limit: %v", w.sender.off)
 	}
 	s := w.subscription("own")
-	must(t, w.Disable(s.ID, "by a test"))
+	must(t, w.Disable(operator, s.ID, "by a test"))
 	if !slices.Equal(w.sender.off, []hook.SubscriptionKey{s.Key}) {
 		t.Errorf("called off by disabling: %v", w.sender.off)
 	}
-	must(t, w.DeleteSubscription(w.subscription("all").ID))
+	must(t, w.DeleteSubscription(operator, w.subscription("all").ID))
 	if len(w.sender.off) != 2 {
 		t.Errorf("called off by deleting: %v", w.sender.off)
 	}
@@ -357,7 +357,7 @@ func TestChallengesAreLogged(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
-	_, err := w.Validate(t.Context(), w.subscription("all").ID)
+	_, err := w.Validate(t.Context(), operator, w.subscription("all").ID, hook.Production)
 	must(t, err)
 	if list, err := w.db.Challenges(t.Context(), w.subscription("all").Key, 10); err != nil || len(list) != 2 || list[0].Kind != hook.KindChallenge {
 		t.Errorf("%+v, %v", list, err)

@@ -22,6 +22,15 @@ type Account struct {
 	Name       string `json:"name,omitempty" yaml:"name,omitempty"`
 	OwnerEmail string `json:"owner_email,omitempty" yaml:"owner_email,omitempty"`
 	Master     string `json:"master_account_id,omitempty" yaml:"master_account_id,omitempty"`
+	// Users and Groups are all there are to be. Left out, they stay as they are.
+	Users  []User   `json:"users,omitzero" yaml:"users,omitempty"`
+	Groups []string `json:"user_groups,omitzero" yaml:"user_groups,omitempty"`
+}
+
+// User is a user of an account.
+type User struct {
+	ID     string   `json:"id" yaml:"id"`
+	Groups []string `json:"groups,omitempty" yaml:"groups,omitempty"`
 }
 
 // App is an app of a manifest, told from others by its name within its account.
@@ -32,7 +41,9 @@ type App struct {
 	SecretToken  string   `json:"secret_token,omitempty" yaml:"secret_token,omitempty"`
 	Scopes       []string `json:"scopes,omitempty" yaml:"scopes,omitempty"`
 	CarrierCodes []int32  `json:"carrier_codes,omitempty" yaml:"carrier_codes,omitempty"`
-	Disabled     bool     `json:"disabled,omitempty" yaml:"disabled,omitempty"`
+	// State is production, unless it is development.
+	State    string `json:"state,omitempty" yaml:"state,omitempty"`
+	Disabled bool   `json:"disabled,omitempty" yaml:"disabled,omitempty"`
 	// Installations are all there are to be. Left out, they stay as they are.
 	Installations []Installation `json:"installations,omitzero" yaml:"installations,omitempty"`
 	Subscriptions []Subscription `json:"subscriptions,omitempty" yaml:"subscriptions,omitempty"`
@@ -50,6 +61,7 @@ type Subscription struct {
 	Name         string        `json:"event_subscription_name" yaml:"event_subscription_name"`
 	Events       []string      `json:"events" yaml:"events"`
 	URL          string        `json:"event_webhook_url" yaml:"event_webhook_url"`
+	Development  string        `json:"development_webhook_url,omitempty" yaml:"development_webhook_url,omitempty"`
 	Scope        string        `json:"subscription_scope,omitempty" yaml:"subscription_scope,omitempty"` // default: account
 	Account      string        `json:"account_id,omitempty" yaml:"account_id,omitempty"`
 	Users        []string      `json:"user_ids,omitempty" yaml:"user_ids,omitempty"`
@@ -114,8 +126,8 @@ func (s *Subscription) subscription(app string, p hook.EndpointPolicy) (*hook.Su
 	events := slices.Clone(s.Events)
 	slices.Sort(events)
 	h := &hook.Subscription{
-		App: app, Name: s.Name, Events: slices.Compact(events), URL: s.URL,
-		Scope: hook.SubscriptionScope(s.Scope), Account: s.Account, Users: s.Users, Groups: s.Groups,
+		App: app, Name: s.Name, Events: slices.Compact(events), Endpoint: hook.Endpoint{URL: s.URL}, Development: hook.Endpoint{URL: s.Development},
+		Scope: hook.SubscriptionScope(s.Scope), Subscribers: hook.With(nil, hook.Subscriber{Account: s.Account, Users: s.Users, Groups: s.Groups}),
 		Source: hook.SourceDefault, Limits: hook.Limits{InFlight: s.MaxInFlight, PerSecond: s.MaxPerSecond},
 	}
 	if s.Scope == "" {
@@ -126,6 +138,9 @@ func (s *Subscription) subscription(app string, p hook.EndpointPolicy) (*hook.Su
 	h.Auth = auth
 	if s.Name == "" {
 		f.Add("event_subscription_name", "is missing: it tells the subscriptions of an app apart")
+	}
+	if (h.Scope == hook.ScopeAccount || h.Scope == hook.ScopeMasterAccount) && len(s.Users)+len(s.Groups) > 0 {
+		f.Add("user_ids", "and user_group_ids are for subscription_scope user only")
 	}
 	return h, append(f, h.Check(p)...)
 }

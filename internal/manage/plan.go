@@ -3,6 +3,7 @@ package manage
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -21,7 +22,7 @@ type Plan struct {
 // Step is what happens to one thing that a manifest names.
 type Step struct {
 	Action Action `json:"action"`
-	Kind   string `json:"kind"` // account, app, installation or subscription
+	Kind   string `json:"kind"` // account, user, user_group, app, installation or subscription
 	Name   string `json:"name"`
 	ID     string `json:"id,omitempty"`
 	// Changes are the fields that change, in words.
@@ -75,6 +76,7 @@ func (p *Plan) Failures() (n int) {
 
 // proof is a challenge that has to be, or was, answered.
 type proof struct {
+	url          string
 	subscription *hook.Subscription
 	app          *hook.App
 }
@@ -88,7 +90,7 @@ type proven struct {
 }
 
 func (p proof) key() proven {
-	return proven{p.app.Account + "/" + p.app.Name, p.subscription.Name, p.subscription.URL, p.subscription.Auth, p.app.SecretToken}
+	return proven{p.app.Account + "/" + p.app.Name, p.subscription.Name, p.url, p.subscription.Auth, p.app.SecretToken}
 }
 
 // planner compares a manifest with the platform.
@@ -157,8 +159,9 @@ func (p *planner) account(a Account, where string) {
 	p.once("account "+a.ID, where+"id")
 	now := p.known[a.ID]
 	p.known[a.ID] = next
+	defer p.people(a, where)
 	if now == nil {
-		p.step(Create, "account", a.ID, "", nil)
+		p.step(Create, "account", a.ID, a.ID, nil)
 		p.change.Accounts = append(p.change.Accounts, next)
 		return
 	}
@@ -166,8 +169,70 @@ func (p *planner) account(a Account, where string) {
 	d.text("name", now.Name, next.Name)
 	d.text("owner_email", now.OwnerEmail, next.OwnerEmail)
 	d.text("master_account_id", now.Master, next.Master)
-	if p.step(Update, "account", a.ID, "", d).Action == Update {
+	if p.step(Update, "account", a.ID, a.ID, d).Action == Update {
 		p.change.Accounts = append(p.change.Accounts, next)
+	}
+}
+
+// people plans the users and groups of an account.
+func (p *planner) people(a Account, where string) {
+	groups := p.m.Directory.Groups(a.ID)
+	for i, id := range a.Groups {
+		g := hook.Group{Account: a.ID, ID: id}
+		field := where + at("user_groups/%d", i)[1:]
+		p.faults = append(p.faults, g.Check().In(field)...)
+		p.once("group "+a.ID+"/"+id, field)
+		if slices.Contains(groups, id) {
+			p.step(Keep, "user_group", a.ID+"/"+id, id, nil)
+			continue
+		}
+		p.step(Create, "user_group", a.ID+"/"+id, id, nil)
+		p.change.Groups = append(p.change.Groups, g)
+	}
+	if a.Groups != nil {
+		for _, id := range groups {
+			if !slices.Contains(a.Groups, id) {
+				p.step(Remove, "user_group", a.ID+"/"+id, id, nil)
+				p.change.RemoveGroups = append(p.change.RemoveGroups, hook.Group{Account: a.ID, ID: id})
+			}
+		}
+		groups = a.Groups
+	}
+	known := map[string]*hook.User{}
+	for _, u := range p.m.Directory.Users(a.ID) {
+		known[u.ID] = u
+	}
+	for i, u := range a.Users {
+		p.user(a.ID, u, known[u.ID], groups, where+at("users/%d", i)[1:])
+		delete(known, u.ID)
+	}
+	if a.Users == nil {
+		return
+	}
+	for _, id := range slices.Sorted(maps.Keys(known)) {
+		p.step(Remove, "user", a.ID+"/"+id, id, nil)
+		p.change.RemoveUsers = append(p.change.RemoveUsers, hook.User{Account: a.ID, ID: id})
+	}
+}
+
+func (p *planner) user(account string, u User, now *hook.User, groups []string, where string) {
+	next := &hook.User{Account: account, ID: u.ID, Groups: sorted(u.Groups)}
+	p.faults = append(p.faults, next.Check().In(where)...)
+	p.once("user "+account+"/"+u.ID, where+"id")
+	for _, g := range next.Groups {
+		if !slices.Contains(groups, g) {
+			p.faults.Add(where+"groups", "account %q has no group %q: list it in user_groups", account, g)
+		}
+	}
+	if now == nil {
+		p.step(Create, "user", account+"/"+u.ID, u.ID, nil)
+		p.change.Users = append(p.change.Users, next)
+		return
+	}
+	var d diff
+	d.list("groups", now.Groups, next.Groups)
+	if p.step(Update, "user", account+"/"+u.ID, u.ID, d).Action == Update {
+		p.change.Users = append(p.change.Users, next)
 	}
 }
 
@@ -207,6 +272,7 @@ func (p *planner) app(a *App, where string) {
 		*next = *now
 	}
 	next.Scopes, next.CarrierCodes, next.Disabled = sorted(a.Scopes), sorted(a.CarrierCodes), a.Disabled
+	next.State = cmp.Or(hook.AppState(a.State), hook.Production)
 	if a.SecretToken != "" && hook.Secret(a.SecretToken) != next.SecretToken {
 		// Said outright, a token takes the place of all before it at once.
 		next.SecretToken, next.OldToken = hook.Secret(a.SecretToken), hook.OldToken{}
@@ -218,6 +284,7 @@ func (p *planner) app(a *App, where string) {
 		d.list("scopes", now.Scopes, next.Scopes)
 		d.list("carrier_codes", texts(now.CarrierCodes), texts(next.CarrierCodes))
 		d.secret("secret_token", now.SecretToken, next.SecretToken)
+		d.value("state", cmp.Or(now.State, hook.Production), next.State)
 		d.value("disabled", now.Disabled, next.Disabled)
 		if p.step(Update, "app", next.Name, next.ID, d).Action == Update {
 			p.change.Apps = append(p.change.Apps, next)
@@ -320,8 +387,8 @@ func (p *planner) subscription(a *hook.App, s *Subscription, where string) {
 	next, faults := s.subscription(a.ID, p.m.Policy)
 	now := p.findSubscription(a.ID, s.Name)
 	faults = append(faults, p.m.entitled(next, now, a)...)
-	if next.Account != "" && p.known[next.Account] == nil {
-		faults.Add("account_id", "account %q does not exist", next.Account)
+	if s.Account != "" && p.known[s.Account] == nil {
+		faults.Add("account_id", "account %q does not exist", s.Account)
 	}
 	if p.faults = append(p.faults, faults.In(where)...); len(faults) > 0 {
 		return
@@ -330,31 +397,38 @@ func (p *planner) subscription(a *hook.App, s *Subscription, where string) {
 	if now == nil {
 		next.ID = p.draft("subscription " + a.ID + "/" + s.Name).id
 		next.Key, _ = hook.KeyOf(next.ID)
-		next.Created, next.StateSince = p.now, p.now
+		next.Created, next.StateSince, next.Development.StateSince = p.now, p.now, p.now
 		st := p.step(Create, "subscription", name, next.ID, nil)
 		p.prove(next, nil, a, s.Disabled, st)
 		p.change.Subscriptions = append(p.change.Subscriptions, next)
 		return
 	}
 	next.ID, next.Key, next.Created, next.Generation = now.ID, now.Key, now.Created, now.Generation
-	next.State, next.StateReason, next.StateSince = now.State, now.StateReason, now.StateSince
+	for _, in := range hook.AppStates() {
+		url := next.At(in).URL
+		*next.At(in) = *now.At(in)
+		next.At(in).URL = url
+	}
 	var d diff
 	d.list("events", now.Events, next.Events)
 	d.text("event_webhook_url", now.URL, next.URL)
 	d.text("subscription_scope", string(now.Scope), string(next.Scope))
-	d.text("account_id", now.Account, next.Account)
-	d.list("user_ids", now.Users, next.Users)
-	d.list("user_group_ids", now.Groups, next.Groups)
+	d.text("development_webhook_url", now.Development.URL, next.Development.URL)
+	d.text("account_id", strings.Join(accounts(now.Subscribers), " "), strings.Join(accounts(next.Subscribers), " "))
+	d.list("user_ids", people(now.Subscribers, usersOf), people(next.Subscribers, usersOf))
+	d.list("user_group_ids", people(now.Subscribers, groupsOf), people(next.Subscribers, groupsOf))
 	if now.Auth != next.Auth {
 		d = append(d, "custom_header")
 	}
 	d.value("max_in_flight", now.Limits.InFlight, next.Limits.InFlight)
 	d.value("max_per_second", now.Limits.PerSecond, next.Limits.PerSecond)
-	switch {
-	case s.Disabled && now.State != hook.Disabled:
+	if s.Disabled && !allDisabled(now) {
 		d = append(d, "disabled")
-	case !s.Disabled && (now.State == hook.Disabled || now.State == hook.Pending):
-		d = append(d, fmt.Sprintf("%s -> valid", now.State))
+	}
+	for _, in := range hook.AppStates() {
+		if e := now.At(in); !s.Disabled && e.URL != "" && next.At(in).URL != "" && !e.Active() {
+			d = append(d, strings.TrimPrefix(fmt.Sprintf("%s endpoint: %s -> valid", in, e.State), "production endpoint: "))
+		}
 	}
 	st := p.step(Update, "subscription", name, now.ID, d)
 	if st.Action != Update {
@@ -362,44 +436,90 @@ func (p *planner) subscription(a *hook.App, s *Subscription, where string) {
 	}
 	p.prove(next, now, a, s.Disabled, st)
 	if st.Action == Fail {
-		if now.State != hook.Pending {
+		reasons := next
+		next = p.latestReasons(now, reasons)
+		if next == nil {
 			return
 		}
-		reason := next.StateReason // the latest is of more use than the first
-		*next = *now
-		next.StateReason = reason
 	}
 	p.change.Subscriptions = append(p.change.Subscriptions, next)
 }
 
-// prove sets the state of a subscription that is created, or changed from what it
-// is now, and asks for a challenge where that takes one.
+// latestReasons returns a subscription as it is now, but for the reasons why its
+// endpoints are pending: the latest are of more use than the first. It returns nil if
+// none is.
+func (p *planner) latestReasons(now, failed *hook.Subscription) *hook.Subscription {
+	next, changed := *now, false
+	for _, in := range hook.AppStates() {
+		if e := next.At(in); e.URL != "" && e.State == hook.Pending && e.URL == failed.At(in).URL {
+			e.StateReason, changed = failed.At(in).StateReason, true
+		}
+	}
+	if !changed {
+		return nil
+	}
+	return &next
+}
+
+// prove sets the states of the endpoints of a subscription that is created, or changed
+// from what it is now, and asks for challenges where that takes some.
 func (p *planner) prove(next, now *hook.Subscription, a *hook.App, off bool, st *Step) {
 	if off {
-		if now == nil || now.State != hook.Disabled {
+		if now == nil || !allDisabled(now) {
 			*next = *disabled(next, "disabled by the operator", p.now)
 		}
 		return
 	}
-	if now != nil && now.URL == next.URL && now.Auth == next.Auth && now.Active() {
-		return
+	for _, in := range hook.AppStates() {
+		if next.At(in).URL == "" {
+			*next.At(in) = hook.Endpoint{}
+			continue
+		}
+		var was *hook.Endpoint
+		if now != nil && now.At(in).URL != "" {
+			was = now.At(in)
+		}
+		if was == nil || was.URL != next.At(in).URL || now.Auth != next.Auth || !was.Active() {
+			p.proveAt(in, next, now, a, st)
+		}
 	}
-	q := proof{next, a}
+}
+
+// proveAt sets the state of one endpoint.
+func (p *planner) proveAt(in hook.AppState, next, now *hook.Subscription, a *hook.App, st *Step) {
+	e := next.At(in)
+	q := proof{e.URL, next, a}
 	r, ok := p.proofs[q.key()]
-	switch {
-	case !ok:
+	if !ok {
 		p.missing = append(p.missing, q)
 		st.Reason = "the endpoint has to answer a challenge first"
-	case r.OK:
-		next.State, next.StateReason, next.StateSince = hook.Valid, "", p.now
-		st.Reason = fmt.Sprintf("the endpoint answered its challenge in %v", r.Timing.Done.Round(time.Millisecond))
-	case now == nil:
-		next.State, next.StateReason = hook.Pending, r.Reason
-		st.Action, st.Reason = Fail, "created as pending, for the endpoint did not answer its challenge: "+r.Reason
-	default:
-		next.StateReason = r.Reason
-		st.Action, st.Reason = Fail, "left as it was, for the endpoint did not answer its challenge: "+r.Reason
+		return
 	}
+	which := "the endpoint"
+	if in == hook.Development {
+		which = "the development endpoint"
+	}
+	switch {
+	case r.OK:
+		*e = e.Set(hook.Valid, "", p.now)
+		e.Checked, e.StateSince = p.now, p.now
+		if st.Action != Fail {
+			st.Reason = fmt.Sprintf("%s answered its challenge in %v", which, r.Timing.Done.Round(time.Millisecond))
+		}
+	case now == nil:
+		*e = e.Set(hook.Pending, r.Reason, p.now)
+		st.Action, st.Reason = Fail, fmt.Sprintf("created as pending, for %s did not answer its challenge: %s", which, r.Reason)
+	default:
+		e.StateReason = r.Reason
+		st.Action, st.Reason = Fail, fmt.Sprintf("left as it was, for %s did not answer its challenge: %s", which, r.Reason)
+	}
+	state := e.State
+	if now != nil && !r.OK {
+		state = now.At(in).State
+	}
+	p.change.Validations = append(p.change.Validations, hook.Validation{
+		Subscription: next.Key, In: in, URL: e.URL, At: p.now, Occasion: hook.OnChange, Reason: r.Reason, State: state,
+	})
 }
 
 // cap checks how many subscriptions the app will have.
@@ -428,7 +548,7 @@ func (m *Manager) entitled(s, now *hook.Subscription, a *hook.App) (f hook.Fault
 		case !ok && now != nil && slices.Contains(now.Events, name):
 		case !ok:
 			f.Add("events", "App event not exists: %s", name)
-		case len(t.Scopes) > 0 && !slices.ContainsFunc(t.Scopes, func(x string) bool { return slices.Contains(a.Scopes, x) }):
+		case !a.Entitled(&t.EventType):
 			f.Add("events", "The event is not allowed for the app: %s; the app needs one of the scopes %s", name, strings.Join(t.Scopes, ", "))
 		}
 	}
@@ -473,6 +593,26 @@ func (d *diff) list(field string, now, next []string) {
 		*d = append(*d, field+": "+strings.Join(words, " "))
 	}
 }
+
+// accounts and people name what subscribers are, for a diff.
+func accounts(all []hook.Subscriber) (names []string) {
+	for _, x := range all {
+		if x.Account != "" {
+			names = append(names, x.Account)
+		}
+	}
+	return names
+}
+
+func people(all []hook.Subscriber, of func(hook.Subscriber) []string) (ids []string) {
+	for _, x := range all {
+		ids = append(ids, of(x)...)
+	}
+	return sorted(ids)
+}
+
+func usersOf(x hook.Subscriber) []string  { return x.Users }
+func groupsOf(x hook.Subscriber) []string { return x.Groups }
 
 func texts(codes []int32) []string {
 	out := make([]string, len(codes))

@@ -20,6 +20,7 @@ import (
 	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/manage"
 	"github.com/switchhook/switchhook/internal/outbound"
+	"github.com/switchhook/switchhook/internal/outbox"
 	"github.com/switchhook/switchhook/internal/seal"
 	"github.com/switchhook/switchhook/internal/store"
 )
@@ -52,6 +53,9 @@ type world struct {
 }
 
 // newWorld returns a manager of an empty platform, on which every endpoint answers.
+// operator is who makes the changes.
+var operator = hook.Actor{Kind: hook.ByOperator, ID: "key", Name: "tests"}
+
 // Whatever a test does, what is served must be what is in the file at its end.
 func newWorld(t testing.TB) *world {
 	t.Helper()
@@ -87,7 +91,7 @@ func (w *world) apply(m *manage.Manifest) *manage.Plan {
 	w.t.Helper()
 	w.prober.take()
 	w.sender.take()
-	p, err := w.Apply(context.Background(), m, false)
+	p, err := w.Apply(context.Background(), operator, m, false)
 	must(w.t, err)
 	return p
 }
@@ -99,7 +103,7 @@ func (w *world) fails(m *manage.Manifest) error {
 	w.unchanged(func() {
 		w.t.Helper()
 		var p *manage.Plan
-		if p, err = w.Apply(context.Background(), m, false); err == nil {
+		if p, err = w.Apply(context.Background(), operator, m, false); err == nil {
 			w.t.Fatalf("applied: %+v", p)
 		}
 	})
@@ -130,10 +134,21 @@ func dump(d *hook.Directory) string {
 	subs := d.Subscriptions("")
 	slices.SortFunc(subs, func(a, b *hook.Subscription) int { return cmp.Compare(a.Key, b.Key) })
 	for _, s := range subs {
-		fmt.Fprintf(&b, "subscription %s %d %s %s %v %s %s %s %v %v %s %v %s %s %s %v %s %q %d %d %d\n",
-			s.ID, s.Key, s.App, s.Name, s.Events, s.URL, s.Scope, s.Account, s.Users, s.Groups, s.Source,
+		fmt.Fprintf(&b, "subscription %s %d %s %s %v %s %v %s %v %s %s %s %v %d %d\n",
+			s.ID, s.Key, s.App, s.Name, s.Events, s.Scope, s.Subscribers, s.Source,
 			s.Auth, s.Auth.Password.Reveal(), s.Auth.ClientSecret.Reveal(), s.Auth.Value.Reveal(),
-			s.Limits, s.State, s.StateReason, s.StateSince.UnixMilli(), s.Generation, s.Created.UnixMilli())
+			s.Limits, s.Generation, s.Created.UnixMilli())
+		for _, in := range hook.AppStates() {
+			if e := s.At(in); e.URL != "" {
+				fmt.Fprintf(&b, "  %s endpoint %s %s %q %d %d %v\n", in, e.URL, e.State, e.StateReason, e.StateSince.UnixMilli(), e.Checked.UnixMilli(), e.Failures)
+			}
+		}
+	}
+	for _, a := range d.Accounts() {
+		for _, u := range d.Users(a.ID) {
+			fmt.Fprintf(&b, "user %+v\n", *u)
+		}
+		fmt.Fprintf(&b, "groups of %s %v\n", a.ID, d.Groups(a.ID))
 	}
 	fmt.Fprintf(&b, "installations %v\n", d.Installations(""))
 	return b.String()
@@ -188,10 +203,10 @@ type call struct {
 	auth   hook.Auth
 }
 
-func (p *prober) Prove(ctx context.Context, s *hook.Subscription, a *hook.App) challenge.Result {
+func (p *prober) Prove(ctx context.Context, url string, s *hook.Subscription, a *hook.App) challenge.Result {
 	p.mu.Lock()
-	p.calls = append(p.calls, call{a.SecretToken, s.URL, s.Auth})
-	reason, during := p.broken[s.URL], p.during
+	p.calls = append(p.calls, call{a.SecretToken, url, s.Auth})
+	reason, during := p.broken[url], p.during
 	p.mu.Unlock()
 	if during != nil {
 		during(ctx, s, a)
@@ -267,8 +282,8 @@ func (s *sender) take() []hook.SubscriptionKey {
 // storeFunc is a store that does what a function says.
 type storeFunc func(hook.Change) error
 
-func (f storeFunc) Change(c hook.Change, _ time.Time) error { return f(c) }
-func (f storeFunc) LogChallenges([]*hook.Attempt) error     { return f(hook.Change{}) }
+func (f storeFunc) Change(c hook.Change, _ time.Time, _ ...*outbox.Message) error { return f(c) }
+func (f storeFunc) LogChallenges([]*hook.Attempt) error                           { return f(hook.Change{}) }
 
 // manifest returns one that has everything: a carrier with two endpoints, and a
 // customer whose own app listens to the customer and its branch.

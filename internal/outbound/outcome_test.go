@@ -228,11 +228,11 @@ func TestNoConnectionSlot(t *testing.T) {
 // they begin.
 func TestUnreadableSecrets(t *testing.T) {
 	c := newClient(t)
-	s := &hook.Subscription{URL: "http://hooks.test/", Auth: hook.Auth{Mode: hook.AuthBasic, Unreadable: true}}
+	s := &hook.Subscription{Endpoint: hook.Endpoint{URL: "http://hooks.test/"}, Auth: hook.Auth{Mode: hook.AuthBasic, Unreadable: true}}
 	if r := c.Send(t.Context(), c.Endpoint(s, &hook.App{SecretToken: testSecret}), testMessage); r.Outcome != hook.CannotGetCustomHeader {
 		t.Errorf("settings: %v (%s)", r.Outcome, r.Detail)
 	}
-	if r := c.Send(t.Context(), c.Endpoint(&hook.Subscription{URL: "http://hooks.test/"}, &hook.App{}), testMessage); r.Outcome != hook.AsyncError {
+	if r := c.Send(t.Context(), c.Endpoint(&hook.Subscription{Endpoint: hook.Endpoint{URL: "http://hooks.test/"}}, &hook.App{}), testMessage); r.Outcome != hook.AsyncError {
 		t.Errorf("secret token: %v (%s)", r.Outcome, r.Detail)
 	}
 }
@@ -245,7 +245,7 @@ func TestCutOff(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 	})
 	c := newClient(t)
-	e := c.Endpoint(&hook.Subscription{URL: "http://hooks.test:" + port}, &hook.App{SecretToken: testSecret})
+	e := c.Endpoint(&hook.Subscription{Endpoint: hook.Endpoint{URL: "http://hooks.test:" + port}}, &hook.App{SecretToken: testSecret})
 	if r := c.Send(ctx, e, testMessage); r.Outcome != hook.Delegate {
 		t.Errorf("%v (%s)", r.Outcome, r.Detail)
 	}

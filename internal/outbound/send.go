@@ -20,6 +20,8 @@ import (
 // one to the next. Make one with [Client.Endpoint], and a new one when the
 // subscription or its app changes.
 type Endpoint struct {
+	// Target is what the log tells of it.
+	Target  hook.Target
 	url     *url.URL
 	host    string // scheme, host and port: what connections are kept by
 	address string // host and port to dial
@@ -37,12 +39,17 @@ type problem struct {
 	detail  string
 }
 
-// Endpoint prepares sending to a subscription of an app. What cannot be sent ends
-// with an outcome that says so; it is not an error here.
+// Endpoint prepares sending to the endpoint that serves a subscription of an app. What
+// cannot be sent ends with an outcome that says so; it is not an error here.
 func (c *Client) Endpoint(s *hook.Subscription, a *hook.App) *Endpoint {
-	e := &Endpoint{auth: s.Auth, token: tokenKey(s.ID, &s.Auth)}
+	return c.EndpointAt(s.Serving(a).URL, s, a)
+}
+
+// EndpointAt prepares sending to a URL, as if it served the subscription.
+func (c *Client) EndpointAt(address string, s *hook.Subscription, a *hook.App) *Endpoint {
+	e := &Endpoint{auth: s.Auth, token: tokenKey(s.ID, &s.Auth), Target: hook.Target{URL: address, Auth: s.Auth.Mode, Header: s.Auth.Header}}
 	var err error
-	if e.url, err = url.Parse(s.URL); err != nil || e.url.Host == "" {
+	if e.url, err = url.Parse(address); err != nil || e.url.Host == "" {
 		e.problem = &problem{hook.AsyncError, "the endpoint's URL cannot be read"}
 		return e
 	}

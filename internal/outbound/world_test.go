@@ -147,7 +147,7 @@ var testMessage = Message{Delivery: hook.DeliveryID{Event: 0x0193a4f2b7c00001, S
 // send makes one attempt at a URL.
 func send(t *testing.T, c *Client, url string, auth ...hook.Auth) Result {
 	t.Helper()
-	s := &hook.Subscription{ID: "s", URL: url}
+	s := &hook.Subscription{ID: "s", Endpoint: hook.Endpoint{URL: url}}
 	if len(auth) > 0 {
 		s.Auth = auth[0]
 	}

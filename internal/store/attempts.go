@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/switchhook/switchhook/internal/hook"
@@ -9,15 +10,20 @@ import (
 
 const (
 	attemptColumns = `id, event_id, subscription, kind, retry, outcome, state, due_at, next_due, started,
-		dns, connected, tls, first_byte, done, span, response_header, response_body, truncated, detail`
+		dns, connected, tls, first_byte, done, span, type_id, target, response_header, response_body, truncated, detail`
 	insertAttempt = `
-		INSERT INTO attempts (` + attemptColumns + `)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`
-	selectAttempts = `SELECT ` + attemptColumns + ` FROM attempts `
+		INSERT INTO attempts (` + attemptColumns + `, part)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)`
+	selectAttempts = `SELECT ` + attemptColumns + `, ifnull(url, ''), ifnull(auth_mode, 0), ifnull(header, '') FROM attempts LEFT JOIN targets USING (target) `
 )
 
 func (t sqliteTx) insertAttempt(a *hook.Attempt) error {
 	a.ID = t.s.attemptIDs.Next(a.Started.Add(a.Timing.Done))
+	target, err := t.targetNumber(a.Target)
+	if err != nil {
+		return err
+	}
+	eventType := t.s.typeNumber(a.EventType)
 	st, err := t.c.Prepare(insertAttempt)
 	if err != nil {
 		return err
@@ -26,16 +32,49 @@ func (t sqliteTx) insertAttempt(a *hook.Attempt) error {
 		a.ID, int64(a.Delivery.Event), int64(a.Delivery.Subscription), int64(a.Kind), int64(a.Retry), int64(a.Outcome), int64(a.State),
 		dueMillis(a.Due), dueMillis(a.Next), a.Started.UnixMicro(),
 		a.Timing.DNS.Microseconds(), a.Timing.Connected.Microseconds(), a.Timing.TLS.Microseconds(),
-		a.Timing.FirstByte.Microseconds(), a.Timing.Done.Microseconds(), int64(a.Span),
+		a.Timing.FirstByte.Microseconds(), a.Timing.Done.Microseconds(), int64(a.Span), eventType, target,
 	} {
 		st.BindInt64(i+1, n)
 	}
-	st.BindText(17, a.Response.Header)
-	st.BindBytes(18, a.Response.Body)
-	st.BindBool(19, a.Response.Truncated)
-	st.BindText(20, a.Detail)
+	st.BindText(19, a.Response.Header)
+	st.BindBytes(20, a.Response.Body)
+	st.BindBool(21, a.Response.Truncated)
+	st.BindText(22, a.Detail)
+	if st.BindNull(23); a.Request() {
+		st.BindInt64(23, logPart(a.Retry, a.Failed()))
+	}
 	return step(st)
 }
+
+// logPart returns the part of the webhook log that a request is in.
+func logPart(retry int, failed bool) int64 {
+	if failed {
+		return int64(2*retry) + 1
+	}
+	return int64(2 * retry)
+}
+
+// targetNumber returns the number that stands for a target in the store.
+func (t sqliteTx) targetNumber(x hook.Target) (n int64, err error) {
+	if x == (hook.Target{}) {
+		return 0, nil
+	}
+	if n, ok := t.s.targets[x]; ok {
+		return n, nil
+	}
+	if _, err := t.exec(`INSERT INTO targets (url, auth_mode, header) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, x.URL, int(x.Auth), x.Header); err != nil {
+		return 0, err
+	}
+	err = t.query(`SELECT target FROM targets WHERE url = $1 AND auth_mode = $2 AND header = $3`, func(r row) error { n = r.int(0); return nil }, x.URL, int(x.Auth), x.Header)
+	if len(t.s.targets) > maxTargets {
+		clear(t.s.targets)
+	}
+	t.s.targets[x] = n
+	return n, err
+}
+
+// maxTargets bounds how many are remembered.
+const maxTargets = 100_000
 
 func scanAttempt(r row) hook.Attempt {
 	micros := func(i int) time.Duration { return time.Duration(r.int(i)) * time.Microsecond }
@@ -51,8 +90,9 @@ func scanAttempt(r row) hook.Attempt {
 		Started:  time.UnixMicro(r.int(9)),
 		Timing:   hook.Timing{DNS: micros(10), Connected: micros(11), TLS: micros(12), FirstByte: micros(13), Done: micros(14)},
 		Span:     uint64(r.int(15)),
-		Response: hook.Response{Header: r.text(16), Body: r.blob(17), Truncated: r.int(18) != 0},
-		Detail:   r.text(19),
+		Response: hook.Response{Header: r.text(18), Body: r.blob(19), Truncated: r.int(20) != 0},
+		Detail:   r.text(21),
+		Target:   hook.Target{URL: r.text(22), Auth: hook.AuthMode(r.int(23)), Header: r.text(24)},
 	}
 }
 
@@ -115,13 +155,15 @@ func (db *DB) LogChallenges(made []*hook.Attempt) error {
 // limit of them.
 func (db *DB) Challenges(ctx context.Context, k hook.SubscriptionKey, limit int) (all []hook.Attempt, err error) {
 	err = db.sql.read(ctx, func(t tx) error {
-		return t.query(selectChallenges, func(r row) error {
-			all = append(all, scanAttempt(r))
-			return nil
-		}, int64(k), limit)
+		kind := db.knownType(challengeType)
+		ids, err := latest(t, []stream{{int64(k), kind, logPart(0, false)}, {int64(k), kind, logPart(0, true)}}, 0, math.MaxInt64, limit)
+		for _, id := range ids {
+			err = firstError(err, t.query(selectLogRow, func(r row) error { all = append(all, scanAttempt(r)); return nil }, id))
+		}
+		return err
 	})
 	return all, err
 }
 
-// The kind stands in the text, so that the index over those rows is used.
-const selectChallenges = selectAttempts + `WHERE subscription = $1 AND kind = 3 ORDER BY id DESC LIMIT $2`
+// challengeType is the event that asks an endpoint to prove itself.
+const challengeType = "endpoint.url_validation"

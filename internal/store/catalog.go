@@ -14,9 +14,13 @@ type CatalogDocument struct {
 	Imported time.Time
 }
 
-// PutCatalogDocument stores a document in the place of the product's earlier one.
-func (db *DB) PutCatalogDocument(product string, source []byte, now time.Time) error {
+// PutCatalogDocument stores a document in the place of the product's earlier one, and
+// with it entries of the audit trail.
+func (db *DB) PutCatalogDocument(product string, source []byte, now time.Time, entries ...hook.AuditEntry) error {
 	return db.sql.write(func(t tx) error {
+		if err := putAudit(t, entries); err != nil {
+			return err
+		}
 		_, err := t.exec(`
 			INSERT INTO catalog_documents (product, source, imported, first_imported) VALUES ($1, $2, $3, $3)
 			ON CONFLICT (product) DO UPDATE SET source = excluded.source, imported = excluded.imported`,
@@ -37,9 +41,13 @@ func (db *DB) CatalogDocuments(ctx context.Context) (all []CatalogDocument, err 
 	return all, err
 }
 
-// SetCheckMode stores how an event type's payloads are checked.
-func (db *DB) SetCheckMode(eventType string, m hook.CheckMode) error {
+// SetCheckMode stores how an event type's payloads are checked, and with it entries of
+// the audit trail.
+func (db *DB) SetCheckMode(eventType string, m hook.CheckMode, entries ...hook.AuditEntry) error {
 	return db.sql.write(func(t tx) error {
+		if err := putAudit(t, entries); err != nil {
+			return err
+		}
 		_, err := t.exec(`INSERT INTO check_modes (event_type, mode) VALUES ($1, $2) ON CONFLICT (event_type) DO UPDATE SET mode = excluded.mode`,
 			eventType, m.String())
 		return err

@@ -273,9 +273,9 @@ func (db *DB) Resend(id hook.DeliveryID, now time.Time, detail string) error {
 			return &hook.Error{Kind: hook.Conflict, Subject: "delivery " + id.String(), Detail: "cannot be resent: its subscription was deleted"}
 		case app.Disabled:
 			return &hook.Error{Kind: hook.Conflict, Subject: "delivery " + id.String(), Detail: "cannot be resent: app " + app.ID + " is disabled"}
-		case !sub.Active():
+		case !sub.Serving(app).Active():
 			return &hook.Error{Kind: hook.Conflict, Subject: "delivery " + id.String(),
-				Detail: "cannot be resent: subscription " + sub.ID + " is " + sub.State.String() + "; validate it first"}
+				Detail: "cannot be resent: subscription " + sub.ID + " is " + sub.Serving(app).State.String() + "; validate it first"}
 		}
 		due := fromMillis(dueMillis(now))
 		a := hook.Attempt{Delivery: id, Kind: hook.KindResend, State: hook.Waiting, Due: due, Next: due, Started: now, Detail: detail}

@@ -716,7 +716,7 @@ func TestChallenges(t *testing.T) {
 	onEachStore(t, func(t *testing.T, db *DB) {
 		setup(t, db, 1, 2)
 		made := func(k hook.SubscriptionKey, event hook.EventID, detail string) *hook.Attempt {
-			return &hook.Attempt{Kind: hook.KindChallenge, Delivery: hook.DeliveryID{Event: event, Subscription: k}, Outcome: 500, Started: now, Detail: detail}
+			return &hook.Attempt{Kind: hook.KindChallenge, Delivery: hook.DeliveryID{Event: event, Subscription: k}, Outcome: 500, Started: now, Detail: detail, EventType: challengeType}
 		}
 		must(t, db.LogChallenges([]*hook.Attempt{made(1, 1, "first"), made(2, 2, "other"), made(1, 3, "second")}))
 		must(t, db.LogChallenges([]*hook.Attempt{made(1, 4, "third")}))

@@ -7,9 +7,13 @@ import (
 	"github.com/switchhook/switchhook/internal/hook"
 )
 
-// CreateKey stores an operator key under the hash of its secret.
-func (db *DB) CreateKey(k *hook.OperatorKey, secret hook.Secret) error {
+// CreateKey stores an operator key under the hash of its secret, and with it entries of
+// the audit trail.
+func (db *DB) CreateKey(k *hook.OperatorKey, secret hook.Secret, entries ...hook.AuditEntry) error {
 	return db.sql.write(func(t tx) error {
+		if err := putAudit(t, entries); err != nil {
+			return err
+		}
 		_, err := t.exec(`INSERT INTO operator_keys (id, name, hash, scopes, created, revoked) VALUES ($1, $2, $3, $4, $5, 0)`,
 			k.ID, k.Name, hashOf(secret), toJSON(k.Scopes), millis(k.Created))
 		return err
@@ -54,9 +58,13 @@ func (db *DB) Keys(ctx context.Context) (all []*hook.OperatorKey, err error) {
 	return all, err
 }
 
-// RevokeKey makes a key invalid for ever, from now.
-func (db *DB) RevokeKey(id string, now time.Time) error {
+// RevokeKey makes a key invalid for ever, from now, and stores entries of the audit
+// trail.
+func (db *DB) RevokeKey(id string, now time.Time, entries ...hook.AuditEntry) error {
 	return db.sql.write(func(t tx) error {
+		if err := putAudit(t, entries); err != nil {
+			return err
+		}
 		n, err := t.exec(`UPDATE operator_keys SET revoked = $1 WHERE id = $2 AND revoked = 0`, millis(now), id)
 		if err == nil && n == 0 {
 			err = &hook.Error{Kind: hook.NotFound, Subject: "operator key " + id, Detail: "is not there, or is revoked already"}

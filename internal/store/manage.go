@@ -1,59 +1,100 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"time"
 
 	"github.com/switchhook/switchhook/internal/hook"
+	"github.com/switchhook/switchhook/internal/outbox"
 )
 
-// Change stores the change, made at now, all of it or nothing. Then the directory
-// has it. What is
-// published from then on meets the platform as changed.
-func (db *DB) Change(c hook.Change, now time.Time) error {
+// Change stores the change, made at now, all of it or nothing, and with it the mails
+// that tell of it and what is to be remembered of it. Then the directory has it. What
+// is published from then on meets the platform as changed.
+func (db *DB) Change(c hook.Change, now time.Time, mails ...*outbox.Message) error {
 	return db.sql.write(func(t tx) error {
-		for _, a := range c.Accounts {
-			if err := putAccount(t, a); err != nil {
+		for _, step := range []func(tx, *hook.Change, int64) error{db.putEntries, removeEntries, putRecords} {
+			if err := step(t, &c, millis(now)); err != nil {
 				return err
 			}
 		}
-		for _, a := range c.Apps {
-			if err := db.putApp(t, a); err != nil {
-				return err
-			}
-		}
-		for _, i := range c.Installations {
-			if _, err := t.exec(`INSERT INTO installations (app_id, account_id, user_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, i.App, i.Account, i.User); err != nil {
-				return err
-			}
-		}
-		for _, i := range c.RemoveInstallations {
-			if _, err := t.exec(`DELETE FROM installations WHERE app_id = $1 AND account_id = $2 AND user_id = $3`, i.App, i.Account, i.User); err != nil {
-				return err
-			}
-		}
-		for _, s := range c.Subscriptions {
-			if err := db.putSubscription(t, s); err != nil {
-				return err
-			}
-		}
-		for _, k := range c.RemoveSubscriptions {
-			if _, err := t.exec(`UPDATE subscriptions SET deleted = $1 WHERE key = $2`, millis(now), int64(k)); err != nil {
-				return err
-			}
-		}
-		for _, id := range c.RemoveApps {
-			if _, err := t.exec(`UPDATE subscriptions SET deleted = $1 WHERE app_id = $2 AND deleted = 0`, millis(now), id); err != nil {
-				return err
-			}
-			if _, err := t.exec(`DELETE FROM apps WHERE id = $1`, id); err != nil {
+		for _, m := range mails {
+			if err := putMail(t, m); err != nil {
 				return err
 			}
 		}
 		return nil
 	}, func() { db.directory.Apply(c) })
+}
+
+func (db *DB) putEntries(t tx, c *hook.Change, _ int64) error {
+	for _, a := range c.Accounts {
+		if err := putAccount(t, a); err != nil {
+			return err
+		}
+	}
+	for _, g := range c.Groups {
+		if _, err := t.exec(`INSERT INTO user_groups (account_id, id) VALUES ($1, $2) ON CONFLICT DO NOTHING`, g.Account, g.ID); err != nil {
+			return err
+		}
+	}
+	for _, u := range c.Users {
+		if _, err := t.exec(`
+			INSERT INTO users (account_id, id, group_ids) VALUES ($1, $2, $3)
+			ON CONFLICT (account_id, id) DO UPDATE SET group_ids = excluded.group_ids`, u.Account, u.ID, toJSON(u.Groups)); err != nil {
+			return err
+		}
+	}
+	for _, a := range c.Apps {
+		if err := db.putApp(t, a); err != nil {
+			return err
+		}
+	}
+	for _, i := range c.Installations {
+		if _, err := t.exec(`INSERT INTO installations (app_id, account_id, user_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, i.App, i.Account, i.User); err != nil {
+			return err
+		}
+	}
+	for _, s := range c.Subscriptions {
+		if err := db.putSubscription(t, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func removeEntries(t tx, c *hook.Change, now int64) error {
+	type statement struct {
+		query string
+		args  []any
+	}
+	var all []statement
+	add := func(query string, args ...any) { all = append(all, statement{query, args}) }
+	for _, i := range c.RemoveInstallations {
+		add(`DELETE FROM installations WHERE app_id = $1 AND account_id = $2 AND user_id = $3`, i.App, i.Account, i.User)
+	}
+	for _, k := range c.RemoveSubscriptions {
+		add(`UPDATE subscriptions SET deleted = $1 WHERE key = $2`, now, int64(k))
+	}
+	for _, id := range c.RemoveApps {
+		add(`UPDATE subscriptions SET deleted = $1 WHERE app_id = $2 AND deleted = 0`, now, id)
+		add(`DELETE FROM apps WHERE id = $1`, id)
+	}
+	for _, u := range c.RemoveUsers {
+		add(`DELETE FROM users WHERE account_id = $1 AND id = $2`, u.Account, u.ID)
+	}
+	for _, g := range c.RemoveGroups {
+		add(`DELETE FROM user_groups WHERE account_id = $1 AND id = $2`, g.Account, g.ID)
+	}
+	for _, s := range all {
+		if _, err := t.exec(s.query, s.args...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func putAccount(t tx, a *hook.Account) error {
@@ -76,16 +117,16 @@ func (db *DB) putApp(t tx, a *hook.App) error {
 	}
 	_, err = t.exec(`
 		INSERT INTO apps (id, account_id, name, client_id, client_secret_hash, old_client_secret_hash, old_client_secret_until,
-			secret_token, old_token, old_token_until, scopes, carrier_codes, disabled, created)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+			secret_token, old_token, old_token_until, scopes, carrier_codes, state, disabled, created)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 		ON CONFLICT (id) DO UPDATE SET name = excluded.name,
 			client_secret_hash = excluded.client_secret_hash, old_client_secret_hash = excluded.old_client_secret_hash,
 			old_client_secret_until = excluded.old_client_secret_until,
 			secret_token = excluded.secret_token, old_token = excluded.old_token, old_token_until = excluded.old_token_until,
-			scopes = excluded.scopes, carrier_codes = excluded.carrier_codes, disabled = excluded.disabled`,
+			scopes = excluded.scopes, carrier_codes = excluded.carrier_codes, state = excluded.state, disabled = excluded.disabled`,
 		a.ID, a.Account, a.Name, a.ClientID, a.ClientSecret[:], a.OldClientSecret.Hash[:], millis(a.OldClientSecret.Until),
 		db.sealToken(a, a.SecretToken), db.sealToken(a, a.OldToken.Secret), millis(a.OldToken.Until),
-		toJSON(a.Scopes), toJSON(a.CarrierCodes), a.Disabled, millis(a.Created))
+		toJSON(a.Scopes), toJSON(a.CarrierCodes), string(cmp.Or(a.State, hook.Production)), a.Disabled, millis(a.Created))
 	return err
 }
 
@@ -147,17 +188,31 @@ func (db *DB) openAuth(mode hook.AuthMode, sealed []byte, id string) hook.Auth {
 
 func (db *DB) putSubscription(t tx, s *hook.Subscription) error {
 	_, err := t.exec(`
-		INSERT INTO subscriptions (key, id, app_id, name, events, url, scope, account_id, user_ids, group_ids, source, auth_mode, auth,
-			max_in_flight, max_per_second, state, state_reason, state_since, generation, created, deleted)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, 0)
-		ON CONFLICT (key) DO UPDATE SET name = excluded.name, events = excluded.events, url = excluded.url, scope = excluded.scope,
-			account_id = excluded.account_id, user_ids = excluded.user_ids, group_ids = excluded.group_ids,
+		INSERT INTO subscriptions (key, id, app_id, name, events, scope, subscribers, source, auth_mode, auth,
+			max_in_flight, max_per_second, generation, created, deleted)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0)
+		ON CONFLICT (key) DO UPDATE SET name = excluded.name, events = excluded.events, scope = excluded.scope, subscribers = excluded.subscribers,
 			auth_mode = excluded.auth_mode, auth = excluded.auth,
-			max_in_flight = excluded.max_in_flight, max_per_second = excluded.max_per_second,
-			state = excluded.state, state_reason = excluded.state_reason, state_since = excluded.state_since, generation = excluded.generation`,
-		int64(s.Key), s.ID, s.App, s.Name, toJSON(s.Events), s.URL, string(s.Scope), s.Account, toJSON(s.Users), toJSON(s.Groups),
-		string(s.Source), int(s.Auth.Mode), db.sealAuth(s), s.Limits.InFlight, s.Limits.PerSecond,
-		int(s.State), s.StateReason, millis(s.StateSince), s.Generation, millis(s.Created))
+			max_in_flight = excluded.max_in_flight, max_per_second = excluded.max_per_second, generation = excluded.generation`,
+		int64(s.Key), s.ID, s.App, s.Name, toJSON(s.Events), string(s.Scope), toJSON(s.Subscribers),
+		string(s.Source), int(s.Auth.Mode), db.sealAuth(s), s.Limits.InFlight, s.Limits.PerSecond, s.Generation, millis(s.Created))
+	for _, in := range hook.AppStates() {
+		err = firstError(err, putEndpoint(t, s.Key, in, s.At(in)))
+	}
+	return err
+}
+
+func putEndpoint(t tx, k hook.SubscriptionKey, in hook.AppState, e *hook.Endpoint) error {
+	if e.URL == "" {
+		_, err := t.exec(`DELETE FROM endpoints WHERE subscription = $1 AND app_state = $2`, int64(k), string(in))
+		return err
+	}
+	_, err := t.exec(`
+		INSERT INTO endpoints (subscription, app_state, url, state, state_reason, state_since, checked, failures)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+		ON CONFLICT (subscription, app_state) DO UPDATE SET url = excluded.url, state = excluded.state, state_reason = excluded.state_reason,
+			state_since = excluded.state_since, checked = excluded.checked, failures = excluded.failures`,
+		int64(k), string(in), e.URL, int(e.State), e.StateReason, millis(e.StateSince), millis(e.Checked), toJSON(e.Failures))
 	return err
 }
 
@@ -170,6 +225,15 @@ func (db *DB) loadDirectory(ctx context.Context) error {
 				c.Accounts = append(c.Accounts, &hook.Account{ID: r.text(0), Name: r.text(1), OwnerEmail: r.text(2), Master: r.text(3)})
 				return nil
 			}),
+			t.query(`SELECT account_id, id FROM user_groups`, func(r row) error {
+				c.Groups = append(c.Groups, hook.Group{Account: r.text(0), ID: r.text(1)})
+				return nil
+			}),
+			t.query(`SELECT account_id, id, group_ids FROM users`, func(r row) error {
+				u := &hook.User{Account: r.text(0), ID: r.text(1)}
+				c.Users = append(c.Users, u)
+				return fromJSON(r.text(2), &u.Groups)
+			}),
 			t.query(`SELECT `+appColumns+` FROM apps`, func(r row) error {
 				a, err := db.scanApp(r)
 				c.Apps = append(c.Apps, a)
@@ -179,7 +243,7 @@ func (db *DB) loadDirectory(ctx context.Context) error {
 				c.Installations = append(c.Installations, hook.Installation{App: r.text(0), Account: r.text(1), User: r.text(2)})
 				return nil
 			}),
-			t.query(`SELECT `+subscriptionColumns+` FROM subscriptions WHERE deleted = 0`, func(r row) error {
+			t.query(selectSubscriptions+`WHERE deleted = 0`, func(r row) error {
 				s, err := db.scanSubscription(r)
 				c.Subscriptions = append(c.Subscriptions, s)
 				return err
@@ -194,11 +258,11 @@ func (db *DB) loadDirectory(ctx context.Context) error {
 }
 
 const appColumns = `id, account_id, name, client_id, client_secret_hash, old_client_secret_hash, old_client_secret_until,
-	secret_token, old_token, old_token_until, scopes, carrier_codes, disabled, created`
+	secret_token, old_token, old_token_until, scopes, carrier_codes, disabled, created, state`
 
 func (db *DB) scanApp(r row) (*hook.App, error) {
 	a := &hook.App{
-		ID: r.text(0), Account: r.text(1), Name: r.text(2), ClientID: r.text(3), Disabled: r.int(12) != 0, Created: fromMillis(r.int(13)),
+		ID: r.text(0), Account: r.text(1), Name: r.text(2), ClientID: r.text(3), Disabled: r.int(12) != 0, Created: fromMillis(r.int(13)), State: hook.AppState(r.text(14)),
 		OldClientSecret: hook.OldClientSecret{Until: fromMillis(r.int(6))},
 	}
 	copy(a.ClientSecret[:], r.blob(4))
@@ -210,26 +274,39 @@ func (db *DB) scanApp(r row) (*hook.App, error) {
 	return a, firstError(fromJSON(r.text(10), &a.Scopes), fromJSON(r.text(11), &a.CarrierCodes))
 }
 
-const subscriptionColumns = `key, id, app_id, name, events, url, scope, account_id, user_ids, group_ids, source, auth_mode, auth,
-	max_in_flight, max_per_second, state, state_reason, state_since, generation, created`
+const selectSubscriptions = `
+	SELECT key, id, app_id, name, events, scope, subscribers, source, auth_mode, auth, max_in_flight, max_per_second, generation, created,
+		p.url, p.state, p.state_reason, p.state_since, p.checked, p.failures,
+		ifnull(d.url, ''), ifnull(d.state, 0), ifnull(d.state_reason, ''), ifnull(d.state_since, 0), ifnull(d.checked, 0), ifnull(d.failures, 'null')
+	FROM subscriptions
+	JOIN endpoints p ON p.subscription = key AND p.app_state = 'production'
+	LEFT JOIN endpoints d ON d.subscription = key AND d.app_state = 'development' `
 
 func (db *DB) scanSubscription(r row) (*hook.Subscription, error) {
 	s := &hook.Subscription{
-		Key: hook.SubscriptionKey(r.int(0)), ID: r.text(1), App: r.text(2), Name: r.text(3), URL: r.text(5),
-		Scope: hook.SubscriptionScope(r.text(6)), Account: r.text(7), Source: hook.Source(r.text(10)),
-		Limits: hook.Limits{InFlight: int(r.int(13)), PerSecond: r.float(14)},
-		State:  hook.SubscriptionState(r.int(15)), StateReason: r.text(16), StateSince: fromMillis(r.int(17)),
-		Generation: r.int(18), Created: fromMillis(r.int(19)),
+		Key: hook.SubscriptionKey(r.int(0)), ID: r.text(1), App: r.text(2), Name: r.text(3),
+		Scope: hook.SubscriptionScope(r.text(5)), Source: hook.Source(r.text(7)),
+		Limits:     hook.Limits{InFlight: int(r.int(10)), PerSecond: r.float(11)},
+		Generation: r.int(12), Created: fromMillis(r.int(13)),
 	}
-	s.Auth = db.openAuth(hook.AuthMode(r.int(11)), r.blob(12), s.ID)
-	return s, firstError(fromJSON(r.text(4), &s.Events), fromJSON(r.text(8), &s.Users), fromJSON(r.text(9), &s.Groups))
+	s.Auth = db.openAuth(hook.AuthMode(r.int(8)), r.blob(9), s.ID)
+	return s, firstError(fromJSON(r.text(4), &s.Events), fromJSON(r.text(6), &s.Subscribers), scanEndpoint(r, 14, &s.Endpoint), scanEndpoint(r, 20, &s.Development))
+}
+
+// scanEndpoint reads an endpoint from the columns that begin there.
+func scanEndpoint(r row, i int, e *hook.Endpoint) error {
+	*e = hook.Endpoint{
+		URL: r.text(i), State: hook.SubscriptionState(r.int(i + 1)), StateReason: r.text(i + 2),
+		StateSince: fromMillis(r.int(i + 3)), Checked: fromMillis(r.int(i + 4)),
+	}
+	return fromJSON(r.text(i+5), &e.Failures)
 }
 
 // DeletedSubscription returns a subscription that was deleted but that the log
 // may still name, or nil.
 func (db *DB) DeletedSubscription(ctx context.Context, k hook.SubscriptionKey) (s *hook.Subscription, err error) {
 	err = db.sql.read(ctx, func(t tx) error {
-		return t.query(`SELECT `+subscriptionColumns+` FROM subscriptions WHERE key = $1`, func(r row) (err error) {
+		return t.query(selectSubscriptions+`WHERE key = $1`, func(r row) (err error) {
 			s, err = db.scanSubscription(r)
 			return err
 		}, int64(k))

@@ -86,8 +86,12 @@ type sqliteDB struct {
 	load       load
 	checkpoint checkpoint
 	attemptIDs *hook.IDs
-	scratch    []byte  // the writer's
-	trouble    trouble // the writer's
+	// typeNumber returns the number of an event type that is known, or 0.
+	typeNumber func(name string) int64
+	targets    map[hook.Target]int64 // the writer's: those that are stored
+
+	scratch []byte  // the writer's
+	trouble trouble // the writer's
 }
 
 // unit is what is committed whole or not at all.
@@ -110,8 +114,8 @@ func (u *unit) rows() int {
 	return n
 }
 
-func openSQLite(ctx context.Context, file string, dir *hook.Directory, o Options) (_ *sqliteDB, err error) {
-	s := &sqliteDB{directory: dir, log: o.Log, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
+func openSQLite(ctx context.Context, file string, dir *hook.Directory, typeNumber func(string) int64, o Options) (_ *sqliteDB, err error) {
+	s := &sqliteDB{directory: dir, log: o.Log, typeNumber: typeNumber, targets: map[hook.Target]int64{}, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			_ = s.release() // there is a first error already
@@ -498,8 +502,11 @@ func (s *sqliteDB) transact(batch []unit) error {
 		err = run(s.conn, "COMMIT")
 		s.checkpoint.add(commitBytes)
 	}
-	if err != nil && !s.conn.AutocommitEnabled() {
-		return errors.Join(err, run(s.conn, "ROLLBACK"))
+	if err != nil {
+		clear(s.targets) // some may not be stored after all
+		if !s.conn.AutocommitEnabled() {
+			return errors.Join(err, run(s.conn, "ROLLBACK"))
+		}
 	}
 	return err
 }

@@ -95,7 +95,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	db := &DB{key: o.Key, directory: hook.NewDirectory(), log: o.Log}
-	sql, err := openSQLite(ctx, path, db.directory, o)
+	sql, err := openSQLite(ctx, path, db.directory, db.knownType, o)
 	if err != nil {
 		return nil, fmt.Errorf("store: open %s: %w", path, err)
 	}

@@ -82,9 +82,9 @@ const (
 func subscription(k hook.SubscriptionKey) *hook.Subscription {
 	return &hook.Subscription{
 		ID: fmt.Sprintf("subscription-%d", k), Key: k, App: "app", Name: fmt.Sprint("s", k), Events: []string{eventType},
-		URL: "https://hooks.example.com/", Scope: hook.ScopeAccount, Source: hook.SourceDefault,
-		Auth:  hook.Auth{Mode: hook.AuthBasic, Username: "u", Password: passText},
-		State: hook.Valid, StateSince: now, Created: now,
+		Endpoint: hook.Endpoint{URL: "https://hooks.example.com/", State: hook.Valid, StateSince: now}, Scope: hook.ScopeAccount, Subscribers: []hook.Subscriber{{}}, Source: hook.SourceDefault,
+		Auth:    hook.Auth{Mode: hook.AuthBasic, Username: "u", Password: passText},
+		Created: now,
 	}
 }
 
@@ -93,7 +93,7 @@ func setup(t *testing.T, db *DB, keys ...hook.SubscriptionKey) {
 	t.Helper()
 	c := hook.Change{
 		Accounts: []*hook.Account{{ID: accountName, Name: "ACME", OwnerEmail: "a@example.com"}},
-		Apps: []*hook.App{{ID: "app", Account: accountName, Name: "App", ClientID: "client", Scopes: []string{"s"}, CarrierCodes: []int32{7}, SecretToken: tokenText, ClientSecret: hook.HashSecret(clientText), Created: now,
+		Apps: []*hook.App{{ID: "app", Account: accountName, Name: "App", ClientID: "client", State: hook.Production, Scopes: []string{"s"}, CarrierCodes: []int32{7}, SecretToken: tokenText, ClientSecret: hook.HashSecret(clientText), Created: now,
 			OldToken: hook.OldToken{Secret: oldTokenText, Until: now}, OldClientSecret: hook.OldClientSecret{Hash: hook.HashSecret("older"), Until: now}}},
 	}
 	for _, k := range keys {
@@ -185,7 +185,10 @@ func TestDirectorySurvives(t *testing.T) {
 		db := open(t, o)
 		setup(t, db, 1, 2, 3)
 		full := subscription(4)
-		full.Users, full.Groups, full.Account, full.Limits = []string{"u"}, []string{"g"}, accountName, hook.Limits{InFlight: 3, PerSecond: 2.5}
+		full.Subscribers = []hook.Subscriber{{Account: accountName, Users: []string{"u"}, Groups: []string{"g"}}, {Account: "sub"}}
+		full.Limits = hook.Limits{InFlight: 3, PerSecond: 2.5}
+		full.Checked, full.Failures = now, []hook.Failure{{At: now.UTC(), Reason: "first"}, {At: now.UTC().Add(72 * time.Hour), Reason: "second"}}
+		full.Development = hook.Endpoint{URL: "https://dev.example.com/", State: hook.Failing, StateReason: "slow", StateSince: now, Checked: now}
 		full.Auth = hook.Auth{Mode: hook.AuthOAuth, ClientID: "i", ClientSecret: "s", TokenURL: "https://t.example.com", Scope: "a", State: "b", InBody: true}
 		full.State, full.StateReason, full.Generation = hook.Disabled, "why", 7
 		must(t, db.Change(hook.Change{
@@ -443,7 +446,7 @@ func TestPlansUseIndexes(t *testing.T) {
 		selectDue, selectNext, takeDue, deleteDue, moveDue, selectKey,
 		selectEvent + `WHERE id = $1`,
 		selectAttempts + `WHERE event_id = $1 AND subscription = $2 ORDER BY id`,
-		selectUndelivered, selectWaiting, selectRecent, selectChallenges,
+		selectUndelivered, selectWaiting, selectRecent, selectStream, selectStreamEnd, selectLogRow,
 	} {
 		must(t, db.sql.read(context.Background(), func(x tx) error {
 			st, _, err := x.(sqliteTx).c.PrepareTransient("EXPLAIN QUERY PLAN " + query)

@@ -1,0 +1,240 @@
+package api
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/switchhook/switchhook/internal/hook"
+	"github.com/switchhook/switchhook/internal/manage"
+)
+
+// The calls in this file are those of the public API: paths, members and codes are
+// what its clients know.
+
+// OwnSubscription is what an app asks for.
+type OwnSubscription struct {
+	Events       []string             `json:"events"`
+	URL          string               `json:"event_webhook_url"`
+	Scope        string               `json:"subscription_scope"`
+	Name         string               `json:"event_subscription_name"`
+	Account      string               `json:"account_id"`
+	Users        []string             `json:"user_ids"`
+	Groups       []string             `json:"user_group_ids"`
+	CustomHeader *manage.CustomHeader `json:"custom_header"`
+}
+
+// createSubscription makes a subscription for the app that asks.
+func (a *api) createSubscription(w http.ResponseWriter, r *http.Request) error {
+	var body OwnSubscription
+	if err := readParameters(w, r, &body); err != nil {
+		return err
+	}
+	g := grant(r)
+	account, err := a.account(r, body.Account, hook.NotAuthorizedToCreate)
+	if err != nil {
+		return err
+	}
+	s, err := a.Manager.Create(r.Context(), actor(r), g.App.ID, manage.Draft{
+		Name: body.Name, URL: body.URL, Events: body.Events, Scope: hook.SubscriptionScope(body.Scope),
+		Subscriber:   hook.Subscriber{Account: account, Users: split(body.Users), Groups: split(body.Groups)},
+		CustomHeader: body.CustomHeader,
+	})
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusCreated, map[string]string{"event_subscription_id": s.ID})
+	return nil
+}
+
+// readParameters decodes a body of the public API. Members that it does not know are
+// passed over, as its clients expect.
+func readParameters(w http.ResponseWriter, r *http.Request, v any) error {
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxDocument))
+	err := dec.Decode(v)
+	if err == nil {
+		err = ended(dec)
+	}
+	if e, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return &hook.Error{Kind: hook.TooLarge, Subject: "body", Detail: fmt.Sprintf("has more than %d bytes", e.Limit)}
+	}
+	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && e.Field != "" {
+		return &hook.Error{Kind: hook.BadParameter, Detail: fmt.Sprintf("%s is %s, and must be %s", e.Field, withArticle(e.Value), expected(e.Type))}
+	}
+	if err != nil {
+		return &hook.Error{Kind: hook.BadParameter, Detail: "The body must be a JSON object, as described for this call"}
+	}
+	return nil
+}
+
+// split takes apart the ids that some clients join with commas.
+func split(ids []string) (all []string) {
+	for _, joined := range ids {
+		for id := range strings.SplitSeq(joined, ",") {
+			if id = strings.TrimSpace(id); id != "" {
+				all = append(all, id)
+			}
+		}
+	}
+	return all
+}
+
+// account returns the account that a call is about: that of the token, unless another
+// one is named. A token that was obtained for one account is for no other.
+func (a *api) account(r *http.Request, named string, kind hook.Kind) (string, error) {
+	g := grant(r)
+	if account := cmp.Or(named, g.Account); account == g.Account || g.Account == g.App.Account {
+		return account, nil
+	}
+	return "", &hook.Error{Kind: kind, Subject: named}
+}
+
+// subscribe adds an account, or users of it, to a subscription.
+func (a *api) subscribe(w http.ResponseWriter, r *http.Request) error {
+	var body struct {
+		Account string   `json:"account_id"`
+		Users   []string `json:"user_ids"`
+	}
+	if err := readParameters(w, r, &body); err != nil {
+		return err
+	}
+	if body.Account == "" {
+		return &hook.Error{Kind: hook.BadParameter, Detail: "account_id is missing"}
+	}
+	account, err := a.account(r, body.Account, hook.NotAuthorized)
+	if err != nil {
+		return err
+	}
+	err = a.Manager.Subscribe(actor(r), grant(r).App.ID, r.PathValue("id"), hook.Subscriber{Account: account, Users: split(body.Users)})
+	return noContent(w, err)
+}
+
+func noContent(w http.ResponseWriter, err error) error {
+	if err == nil {
+		w.WriteHeader(http.StatusNoContent)
+	}
+	return err
+}
+
+// unsubscribe takes an account, or users of it, off a subscription.
+func (a *api) unsubscribe(w http.ResponseWriter, r *http.Request) error {
+	q := parameters(r)
+	id := q.Get("event_subscription_id")
+	if id == "" {
+		return &hook.Error{Kind: hook.BadParameter, Detail: "event_subscription_id is missing"}
+	}
+	account, err := a.account(r, q.Get("account_id"), hook.NotAuthorized)
+	if err != nil {
+		return err
+	}
+	users := split(slices.Concat(q["user_ids"], q["user_ids[]"]))
+	return noContent(w, a.Manager.Unsubscribe(actor(r), grant(r).App.ID, id, account, users))
+}
+
+// deleteOwnSubscription deletes a subscription.
+func (a *api) deleteOwnSubscription(w http.ResponseWriter, r *http.Request) error {
+	return noContent(w, a.Manager.Delete(actor(r), grant(r).App.ID, r.PathValue("id")))
+}
+
+// SubscriberRow is a subscriber with the subscription, as the public API lists them.
+type SubscriberRow struct {
+	ID           string                 `json:"event_subscription_id"`
+	Events       []string               `json:"events"`
+	Name         string                 `json:"event_subscription_name"`
+	URL          string                 `json:"event_webhook_url"`
+	Scope        hook.SubscriptionScope `json:"subscription_scope"`
+	Source       hook.Source            `json:"created_source"`
+	Subscriber   string                 `json:"subscriber_id"`
+	CustomHeader CustomHeader           `json:"custom_header"`
+}
+
+// listSubscriptions lists the app's subscriptions, each as often as it has subscribers.
+func (a *api) listSubscriptions(w http.ResponseWriter, r *http.Request) error {
+	q, now, g := parameters(r), time.Now(), grant(r)
+	size, err := pageSize(q.Get("page_size"))
+	if err != nil {
+		return err
+	}
+	scope := hook.SubscriptionScope(q.Get("subscription_scope"))
+	switch scope {
+	case "", hook.ScopeUser, hook.ScopeAccount, hook.ScopeMasterAccount:
+	default:
+		return &hook.Error{Kind: hook.BadParameter, Detail: "subscription_scope must be user, account or master_account"}
+	}
+	after, err := a.position(r, now)
+	if err != nil {
+		return err
+	}
+	v := struct {
+		Next     string          `json:"next_page_token"`
+		PageSize int             `json:"page_size"`
+		Rows     []SubscriberRow `json:"event_subscriptions"`
+	}{"", size, []SubscriberRow{}}
+	last := ""
+	for _, s := range a.Directory.Subscriptions(g.App.ID) {
+		if scope != "" && s.Scope != scope {
+			continue
+		}
+		for _, x := range subscribersOf(s) {
+			seen := g.Account == g.App.Account || x.account == g.Account
+			if !seen || q.Has("account_id") && x.account != q.Get("account_id") || q.Has("user_id") && x.user != q.Get("user_id") {
+				continue
+			}
+			position := fmt.Sprintf("%020d %s %s", s.Created.UnixNano(), s.ID, x.account+"\x00"+x.id)
+			if after != nil && position <= string(after) {
+				continue
+			}
+			if len(v.Rows) == size {
+				v.Next = a.nextPage(r, []byte(last), now)
+				writeJSON(w, http.StatusOK, v)
+				return nil
+			}
+			last = position
+			v.Rows = append(v.Rows, SubscriberRow{s.ID, s.Events, s.Name, s.URL, s.Scope, s.Source, x.id, viewAuth(&s.Auth)})
+		}
+	}
+	writeJSON(w, http.StatusOK, v)
+	return nil
+}
+
+// subscriber is an entry of a subscription's list: an account, a user or a group.
+type subscriber struct{ account, user, id string }
+
+// subscribersOf returns all of them in the order of their positions. A subscription that
+// nobody is subscribed to any more has one that is empty, so that it is listed.
+func subscribersOf(s *hook.Subscription) (all []subscriber) {
+	for _, x := range s.Subscribers {
+		if s.Scope != hook.ScopeUser {
+			all = append(all, subscriber{x.Account, "", x.Account})
+			continue
+		}
+		for _, u := range x.Users {
+			all = append(all, subscriber{x.Account, u, u})
+		}
+		for _, g := range x.Groups {
+			all = append(all, subscriber{x.Account, "", g})
+		}
+	}
+	if len(all) == 0 {
+		return []subscriber{{}}
+	}
+	slices.SortFunc(all, func(a, b subscriber) int { return cmp.Or(cmp.Compare(a.account, b.account), cmp.Compare(a.id, b.id)) })
+	return all
+}
+
+func pageSize(text string) (int, error) {
+	if text == "" {
+		return defaultPage, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxPage {
+		return 0, &hook.Error{Kind: hook.BadParameter, Detail: fmt.Sprintf("page_size must be 1 to %d", maxPage)}
+	}
+	return n, nil
+}

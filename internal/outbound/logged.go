@@ -1,0 +1,38 @@
+package outbound
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/switchhook/switchhook/internal/hook"
+	"github.com/switchhook/switchhook/webhook"
+)
+
+// LoggedHeader returns the header of a request that was made, as the webhook log shows
+// it: made again from what the log has of it, with stars for whatever would let its
+// reader act as the platform. That is also the signature, with which a request could be
+// sent once more within five minutes.
+func (c *Client) LoggedHeader(a *hook.Attempt, clientID string, body int) [][2]string {
+	const stars = "********"
+	h := [][2]string{
+		{"user-agent", c.UserAgent},
+		{"content-type", webhook.ContentType},
+		{"content-length", strconv.Itoa(body)},
+		{"accept-encoding", "gzip"},
+		{strings.ToLower(webhook.HeaderClientID), clientID},
+		{webhook.HeaderTimestamp, strconv.FormatInt(a.Started.Unix(), 10)},
+		{webhook.HeaderSignature, "v0=" + stars},
+		{webhook.HeaderRequestID, a.Delivery.String()},
+		{webhook.HeaderTrackingID, c.TrackingID(a.Delivery, a.Span)},
+		{"traceparent", string(appendSpan(append(a.Delivery.AppendTraceID([]byte("00-")), '-'), a.Span)) + "-01"},
+	}
+	switch a.Target.Auth {
+	case hook.AuthBasic:
+		h = append(h, [2]string{"authorization", "Basic " + stars})
+	case hook.AuthOAuth:
+		h = append(h, [2]string{"authorization", "Bearer " + stars})
+	case hook.AuthHeader:
+		h = append(h, [2]string{strings.ToLower(a.Target.Header), stars})
+	}
+	return h
+}

@@ -1,0 +1,85 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"math"
+
+	"github.com/switchhook/switchhook/internal/hook"
+)
+
+// putRecords stores what is to be remembered of a change.
+func putRecords(t tx, c *hook.Change, _ int64) error {
+	if err := putAudit(t, c.Audit); err != nil {
+		return err
+	}
+	for _, v := range c.Validations {
+		_, err := t.exec(`
+			INSERT INTO validations (subscription, app_state, url, at, occasion, reason, state)
+			VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+			int64(v.Subscription), string(v.In), v.URL, millis(v.At), string(v.Occasion), v.Reason, int(v.State))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func putAudit(t tx, entries []hook.AuditEntry) error {
+	for _, e := range entries {
+		_, err := t.exec(`
+			INSERT INTO audit (at, by_kind, by_id, by_name, action, kind, subject, name, changes)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+			millis(e.At), string(e.By.Kind), e.By.ID, e.By.Name, string(e.Action), e.Kind, e.Subject, e.Name, toJSON(e.Changes))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Remember adds entries to the audit trail for what is no [hook.Change].
+func (db *DB) Remember(entries ...hook.AuditEntry) error {
+	return db.sql.write(func(t tx) error { return putAudit(t, entries) }, nil)
+}
+
+// Audit returns a page of the audit trail, the latest first.
+func (db *DB) Audit(ctx context.Context, f hook.AuditFilter) (page []hook.AuditEntry, err error) {
+	const columns = `SELECT id, at, by_kind, by_id, by_name, action, kind, subject, name, changes FROM audit `
+	before := cmp.Or(f.Before, math.MaxInt64)
+	query, args := columns+`WHERE id < $1 AND ($2 = '' OR by_id = $2) AND ($3 = '' OR kind = $3) ORDER BY id DESC LIMIT $4`,
+		[]any{before, f.Actor, f.Kind, f.Limit}
+	if f.Subject != "" {
+		query, args = columns+`WHERE id < $1 AND ($2 = '' OR by_id = $2) AND ($3 = '' OR kind = $3) AND subject = $4 ORDER BY id DESC LIMIT $5`,
+			[]any{before, f.Actor, f.Kind, f.Subject, f.Limit}
+	}
+	err = db.sql.read(ctx, func(t tx) error {
+		return t.query(query, func(r row) error {
+			e := hook.AuditEntry{
+				ID: r.int(0), At: fromMillis(r.int(1)), By: hook.Actor{Kind: hook.ActorKind(r.text(2)), ID: r.text(3), Name: r.text(4)},
+				Action: hook.Action(r.text(5)), Kind: r.text(6), Subject: r.text(7), Name: r.text(8),
+			}
+			err := fromJSON(r.text(9), &e.Changes)
+			page = append(page, e)
+			return err
+		}, args...)
+	})
+	return page, err
+}
+
+// Validations returns how a subscription's endpoints were asked to prove themselves,
+// the latest first, at most limit of them.
+func (db *DB) Validations(ctx context.Context, k hook.SubscriptionKey, limit int) (all []hook.Validation, err error) {
+	err = db.sql.read(ctx, func(t tx) error {
+		return t.query(`
+			SELECT app_state, url, at, occasion, reason, state FROM validations
+			WHERE subscription = $1 ORDER BY id DESC LIMIT $2`, func(r row) error {
+			all = append(all, hook.Validation{
+				Subscription: k, In: hook.AppState(r.text(0)), URL: r.text(1), At: fromMillis(r.int(2)),
+				Occasion: hook.Occasion(r.text(3)), Reason: r.text(4), State: hook.SubscriptionState(r.int(5)),
+			})
+			return nil
+		}, int64(k), limit)
+	})
+	return all, err
+}
