@@ -163,19 +163,15 @@ func TestServerDown(t *testing.T) {
 	})
 }
 
-// A mail that cannot be sent for three days is given up, kept, and named in the log.
+// A mail that is given up stays in the outbox with the reason, and is named in the log.
 func TestGivenUp(t *testing.T) {
 	inWorld(t, func(w *world) {
-		start := time.Now()
 		w.server.onDial = func(context.Context) error { return errRefused() }
 		w.put()
 		w.runFor(30*24*time.Hour, w.sender(w.db))
 		m := w.only()
-		if age := m.Ended.Sub(start); m.State != mail.Failed || age > 72*time.Hour || age < 71*time.Hour || !m.Due.IsZero() {
-			t.Errorf("the mail is %+v", m)
-		}
-		if want := fmt.Sprintf("given up after %d attempts in 71h3m0s; the last: smtp.test:587 refuses connections", len(w.server.dials())); !strings.HasPrefix(m.Reason, want) {
-			t.Errorf("reason %q, want %q", m.Reason, want)
+		if n := len(w.server.dials()); m.State != mail.Failed || m.Tries != n || !strings.HasPrefix(m.Reason, fmt.Sprintf("given up after %d attempts", n)) {
+			t.Errorf("after %d attempts the mail is %+v", n, m)
 		}
 		if n := strings.Count(w.logged.String(), "level=ERROR"); n != 1 || !strings.Contains(w.logged.String(), "is given up") {
 			t.Errorf("%d errors in the log", n)
@@ -665,39 +661,21 @@ func TestStop(t *testing.T) {
 // What would break a header or a command is never sent, and does not keep others from
 // being sent.
 func TestNotSendable(t *testing.T) {
-	cases := []struct {
-		name   string
-		edit   func(*mail.Message)
-		reason string
-	}{
-		{"line feed in the subject", func(m *mail.Message) { m.Subject = "a\r\nBcc: eve@example.com" }, "subject has a line feed or another control character in it"},
-		{"line feed in the address", to("ann@example.com\r\nRCPT TO:<eve@example.com>"), `to "ann@example.com\r\nRCPT TO:<eve@example.com>" has a line feed or another control character in it`},
-		{"line feed in quotes", to("\"a\r\n b\"@example.com"), `to "\"a\r\n b\"@example.com" has a line feed or another control character in it`},
-		{"name with the address", to("Ann <ann@example.com>"), `to "Ann <ann@example.com>" is not an e-mail address, as in ann@example.com`},
-		{"parameters after the address", to("ann@example.com> SIZE=1"), `to "ann@example.com> SIZE=1" is not an e-mail address, as in ann@example.com`},
-		{"two addresses", to("ann@example.com, eve@example.com"), `to "ann@example.com, eve@example.com" is not an e-mail address, as in ann@example.com`},
-		{"no address", to(""), `to "" is not an e-mail address, as in ann@example.com`},
-		{"no subject", func(m *mail.Message) { m.Subject = " " }, "subject is missing"},
-		{"endless subject", func(m *mail.Message) { m.Subject = strings.Repeat("s", 501) }, "subject is longer than 500 bytes"},
-		{"subject in Latin-1", func(m *mail.Message) { m.Subject = "Z\xfcrich" }, "subject is not valid UTF-8"},
-		{"no text", func(m *mail.Message) { m.Text = "\n" }, "text is missing"},
-		{"endless text", func(m *mail.Message) { m.Text, m.HTML = strings.Repeat("t", 1<<19), strings.Repeat("h", 1<<19+1) }, "text and html are longer than 1048576 bytes"},
-		{"text in Latin-1", func(m *mail.Message) { m.HTML = "Z\xfcrich" }, "text or html is not valid UTF-8"},
-		{"no date", func(m *mail.Message) { m.Created = time.Time{} }, "created is missing"},
-	}
 	inWorld(t, func(w *world) {
-		for _, c := range cases {
-			w.put(c.edit)
-		}
+		w.put(to("ann@example.com\r\nRCPT TO:<eve@example.com>"))
+		w.put(func(m *mail.Message) { m.Subject = "a\r\nBcc: eve@example.com" })
 		w.put(to("other@example.com"))
 		w.runFor(time.Second, w.sender(w.db))
 		all := w.mails()
-		for i, c := range cases {
-			if m := all[i]; m.State != mail.Failed || m.Reason != "the mail: "+c.reason {
-				t.Errorf("%s: the mail is %s: %s", c.name, m.State, m.Reason)
+		for i, want := range []string{
+			`the mail: to "ann@example.com\r\nRCPT TO:<eve@example.com>" has a line feed or another control character in it`,
+			"the mail: subject has a line feed or another control character in it",
+		} {
+			if m := all[i]; m.State != mail.Failed || m.Reason != want || m.Tries != 1 {
+				t.Errorf("the mail is %+v, want the reason %s", m, want)
 			}
 		}
-		if got := w.server.messages(); all[len(cases)].State != mail.Sent || len(got) != 1 || got[0].to != "other@example.com" {
+		if got := w.server.messages(); all[2].State != mail.Sent || len(got) != 1 || got[0].to != "other@example.com" {
 			t.Errorf("arrived: %+v", got)
 		}
 	})
