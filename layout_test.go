@@ -37,12 +37,13 @@ var arrows = map[string][]string{
 	// The store knows the others only for the types that it keeps.
 	"internal/store": {"internal/deliver", "internal/hook", "internal/intake", "internal/outbox", "internal/seal"},
 
-	"internal/canon":   {},
-	"internal/dnstest": {},
-	"internal/hook":    {},
-	"internal/memnet":  {},
-	"internal/seal":    {},
-	"webhook":          {},
+	"internal/canon":    {},
+	"internal/dnstest":  {},
+	"internal/hook":     {},
+	"internal/memnet":   {},
+	"internal/seal":     {},
+	"internal/smtptest": {},
+	"webhook":           {},
 }
 
 // onlyStandardLibrary are packages that cost whoever imports them nothing else.

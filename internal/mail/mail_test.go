@@ -22,6 +22,7 @@ import (
 
 	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/mail"
+	"github.com/switchhook/switchhook/internal/smtptest"
 )
 
 // What arrives says what was meant, in a form that every mail program reads.
@@ -51,20 +52,20 @@ func TestContent(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		w.runFor(time.Second, w.sender(w.db, func(c *mail.Config) { c.From = "Süd & Co <hooks@example.com>" }))
-		got := w.server.messages()
+		got := w.server.Mails()
 		if len(got) != len(cases) {
 			t.Fatalf("%d mails arrived, want %d", len(got), len(cases))
 		}
 		for i, c := range cases {
-			if got[i].from != "hooks@example.com" || got[i].to != "ann@example.com" || got[i].utf8 {
+			if got[i].From != "hooks@example.com" || got[i].To != "ann@example.com" || got[i].UTF8 {
 				t.Errorf("%s: the envelope is %+v", c.name, got[i])
 			}
-			for line := range strings.SplitSeq(got[i].raw, "\r\n") {
+			for line := range strings.SplitSeq(got[i].Raw, "\r\n") {
 				if len(line) > 998 || strings.ContainsFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r > '~' }) {
 					t.Errorf("%s: a line that not every server takes: %q", c.name, line)
 				}
 			}
-			m := got[i].parse(t)
+			m := got[i].Parse(t)
 			for name, want := range map[string]string{
 				"Subject": cmp.Or(c.shown, c.subject), "Message-Id": fmt.Sprintf("<%d.a1b2c3@example.com>", i+1),
 				"Auto-Submitted": "auto-generated", "Mime-Version": "1.0", "Bcc": "",
@@ -130,9 +131,9 @@ func partsOf(t *testing.T, m *netmail.Message) map[string]string {
 func TestServerDown(t *testing.T) {
 	inWorld(t, func(w *world) {
 		start := time.Now()
-		w.server.onDial = func(context.Context) error {
+		w.server.OnDial = func(context.Context) error {
 			if time.Since(start) < 5*time.Hour {
-				return errRefused()
+				return smtptest.Refused()
 			}
 			return nil
 		}
@@ -148,13 +149,13 @@ func TestServerDown(t *testing.T) {
 		stop()
 
 		var tried []int
-		for _, at := range w.server.dials() {
+		for _, at := range w.server.Dials() {
 			tried = append(tried, int(at.Sub(start)/time.Minute))
 		}
 		if want := []int{0, 1, 3, 7, 15, 31, 63, 123, 183, 243, 303}; !slices.Equal(tried, want) {
 			t.Errorf("tried at minutes %v, want %v", tried, want)
 		}
-		if n := len(w.server.messages()); n != 1 {
+		if n := len(w.server.Mails()); n != 1 {
 			t.Errorf("the mail arrived %d times", n)
 		}
 		if m := w.only(); m.State != mail.Sent || m.Tries != 11 || m.Reason != "" || !m.Ended.Equal(start.Add(303*time.Minute)) {
@@ -166,11 +167,11 @@ func TestServerDown(t *testing.T) {
 // A mail that is given up stays in the outbox with the reason, and is named in the log.
 func TestGivenUp(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.server.onDial = func(context.Context) error { return errRefused() }
+		w.server.OnDial = func(context.Context) error { return smtptest.Refused() }
 		w.put()
 		w.runFor(30*24*time.Hour, w.sender(w.db))
 		m := w.only()
-		if n := len(w.server.dials()); m.State != mail.Failed || m.Tries != n || !strings.HasPrefix(m.Reason, fmt.Sprintf("given up after %d attempts", n)) {
+		if n := len(w.server.Dials()); m.State != mail.Failed || m.Tries != n || !strings.HasPrefix(m.Reason, fmt.Sprintf("given up after %d attempts", n)) {
 			t.Errorf("after %d attempts the mail is %+v", n, m)
 		}
 		if n := strings.Count(w.logged.String(), "level=ERROR"); n != 1 || !strings.Contains(w.logged.String(), "is given up") {
@@ -184,48 +185,56 @@ func TestGivenUp(t *testing.T) {
 func TestAnswers(t *testing.T) {
 	cases := []struct {
 		name   string
-		set    func(*server)
+		set    func(*smtptest.Server)
 		state  mail.State
 		reason string
 	}{
-		{"greylisted", func(s *server) { s.onRcpt = func(string) error { return says(451, "4.7.1 greylisted") } }, mail.Pending,
+		{"greylisted", func(s *smtptest.Server) {
+			s.OnRcpt = func(string) error { return smtptest.Says(451, "4.7.1 greylisted") }
+		}, mail.Pending,
 			"smtp.test:587 cannot take the recipient ann@example.com now: 451 4.7.1 greylisted"},
-		{"no such user", func(s *server) { s.onRcpt = func(string) error { return says(550, "5.1.1 no such user") } }, mail.Failed,
+		{"no such user", func(s *smtptest.Server) {
+			s.OnRcpt = func(string) error { return smtptest.Says(550, "5.1.1 no such user") }
+		}, mail.Failed,
 			"smtp.test:587 refuses the recipient ann@example.com: 550 5.1.1 no such user"},
-		{"spam", func(s *server) {
-			s.onData = func(*smtp.Conn, delivered) error { return says(554, "5.7.1 looks like\nspam") }
+		{"spam", func(s *smtptest.Server) {
+			s.OnData = func(*smtp.Conn, smtptest.Mail) error { return smtptest.Says(554, "5.7.1 looks like\nspam") }
 		}, mail.Failed, "smtp.test:587 refuses the mail: 554 5.7.1 looks like spam"},
-		{"disk full there", func(s *server) { s.onData = func(*smtp.Conn, delivered) error { return says(452, "disk full") } }, mail.Pending,
+		{"disk full there", func(s *smtptest.Server) {
+			s.OnData = func(*smtp.Conn, smtptest.Mail) error { return smtptest.Says(452, "disk full") }
+		}, mail.Pending,
 			"smtp.test:587 cannot take the mail now: 452 disk full"},
-		{"going down", func(s *server) { s.onRcpt = func(string) error { return says(421, "going down") } }, mail.Pending,
+		{"going down", func(s *smtptest.Server) { s.OnRcpt = func(string) error { return smtptest.Says(421, "going down") } }, mail.Pending,
 			"smtp.test:587 cannot take the recipient ann@example.com now: 421 going down"},
-		{"sender not allowed", func(s *server) { s.onMail = func() error { return says(553, "not yours") } }, mail.Pending,
+		{"sender not allowed", func(s *smtptest.Server) { s.OnMail = func() error { return smtptest.Says(553, "not yours") } }, mail.Pending,
 			"smtp.test:587 refuses the sender hooks@example.com: 553 not yours"},
-		{"wrong password", func(s *server) { s.onAuth = func() error { return says(535, "bad credentials") } }, mail.Pending,
+		{"wrong password", func(s *smtptest.Server) {
+			s.OnAuth = func(smtptest.Login) error { return smtptest.Says(535, "bad credentials") }
+		}, mail.Pending,
 			"smtp.test:587 refuses the password of bob: 535 bad credentials"},
-		{"password repeated", func(s *server) {
-			s.onAuth = func() error {
-				return says(501, "cannot decode "+base64.StdEncoding.EncodeToString([]byte("\x00"+username+"\x00"+password))+", that is "+password)
+		{"password repeated", func(s *smtptest.Server) {
+			s.OnAuth = func(smtptest.Login) error {
+				return smtptest.Says(501, "cannot decode "+base64.StdEncoding.EncodeToString([]byte("\x00"+username+"\x00"+password))+", that is "+password)
 			}
 		}, mail.Pending, "smtp.test:587 refuses the password of bob: 501 cannot decode ********, that is ********"},
-		{"no passwords taken", func(s *server) { s.mechanisms = nil }, mail.Pending,
+		{"no passwords taken", func(s *smtptest.Server) { s.Mechanisms = nil }, mail.Pending,
 			"smtp.test:587 does not take passwords, but a user name is set; take the user name out, or use the port that is meant for sending (587 or 465)"},
-		{"passwords taken otherwise", func(s *server) { s.mechanisms = []string{"CRAM-MD5", "GSSAPI"} }, mail.Pending,
+		{"passwords taken otherwise", func(s *smtptest.Server) { s.Mechanisms = []string{"CRAM-MD5", "GSSAPI"} }, mail.Pending,
 			"smtp.test:587 takes passwords only by CRAM-MD5 GSSAPI; PLAIN or LOGIN is needed"},
-		{"no such host", func(s *server) {
-			s.onDial = func(context.Context) error { return &net.DNSError{Name: host, Err: "no such host", IsNotFound: true} }
+		{"no such host", func(s *smtptest.Server) {
+			s.OnDial = func(context.Context) error { return &net.DNSError{Name: host, Err: "no such host", IsNotFound: true} }
 		}, mail.Pending, "smtp.test:587: there is no host of this name; check the name of the SMTP server"},
-		{"endless words", func(s *server) {
-			s.onRcpt = func(string) error { return says(550, strings.Repeat("\x00no\r\n", 1000)) }
+		{"endless words", func(s *smtptest.Server) {
+			s.OnRcpt = func(string) error { return smtptest.Says(550, strings.Repeat("\x00no\r\n", 1000)) }
 		}, mail.Failed, "smtp.test:587 refuses the recipient ann@example.com: 550 " + strings.Repeat("no ", 167)[:500] + "..."},
-		{"endless answer", func(s *server) {
-			s.onRcpt = func(string) error { return says(550, strings.Repeat("no", 1<<20)) }
+		{"endless answer", func(s *smtptest.Server) {
+			s.OnRcpt = func(string) error { return smtptest.Says(550, strings.Repeat("no", 1<<20)) }
 		}, mail.Failed, "smtp.test:587 refuses the recipient ann@example.com: 550 " + strings.Repeat("no", 250) + "..."},
 	}
 	inWorld(t, func(w *world) {
 		for _, c := range cases {
 			start := time.Now()
-			w.server = newServer(t)
+			w.server = smtptest.New()
 			c.set(w.server)
 			put := w.put()
 			w.runFor(30*time.Second, w.sender(w.db, withPassword))
@@ -244,16 +253,16 @@ func TestAnswers(t *testing.T) {
 // A mail that was put off arrives once, with the Message-ID of the first attempt.
 func TestPutOff(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.server.onData = func(*smtp.Conn, delivered) error {
-			if len(w.server.messages()) == 1 {
-				return says(451, "try again")
+		w.server.OnData = func(*smtp.Conn, smtptest.Mail) error {
+			if len(w.server.Mails()) == 1 {
+				return smtptest.Says(451, "try again")
 			}
 			return nil
 		}
 		w.put()
 		w.runFor(time.Hour, w.sender(w.db))
-		got := w.server.messages()
-		if len(got) != 2 || got[0].parse(t).Header.Get("Message-ID") != got[1].parse(t).Header.Get("Message-ID") {
+		got := w.server.Mails()
+		if len(got) != 2 || got[0].Parse(t).Header.Get("Message-ID") != got[1].Parse(t).Header.Get("Message-ID") {
 			t.Errorf("%d attempts: %+v", len(got), got)
 		}
 		if m := w.only(); m.State != mail.Sent || m.Tries != 2 {
@@ -266,9 +275,9 @@ func TestPutOff(t *testing.T) {
 // same connection.
 func TestOneRefused(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.server.onRcpt = func(to string) error {
+		w.server.OnRcpt = func(to string) error {
 			if to == "bea@example.com" {
-				return says(550, strings.Repeat("no such user ", 10_000)) // much, but not for each
+				return smtptest.Says(550, strings.Repeat("no such user ", 10_000)) // much, but not for each
 			}
 			return nil
 		}
@@ -283,7 +292,7 @@ func TestOneRefused(t *testing.T) {
 		if want := []mail.State{mail.Sent, mail.Failed, mail.Failed, mail.Failed, mail.Sent}; !slices.Equal(states, want) {
 			t.Errorf("states %v, want %v", states, want)
 		}
-		if n := len(w.server.dials()); n != 1 {
+		if n := len(w.server.Dials()); n != 1 {
 			t.Errorf("%d connections", n)
 		}
 	})
@@ -293,8 +302,8 @@ func TestOneRefused(t *testing.T) {
 // which the second is known as a copy.
 func TestDiesBeforeAnswering(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.server.onData = func(c *smtp.Conn, _ delivered) error {
-			if len(w.server.messages()) == 1 {
+		w.server.OnData = func(c *smtp.Conn, _ smtptest.Mail) error {
+			if len(w.server.Mails()) == 1 {
 				c.Conn().Close()
 			}
 			return nil
@@ -308,8 +317,8 @@ func TestDiesBeforeAnswering(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		stop()
-		got := w.server.messages()
-		if len(got) != 2 || got[0].parse(t).Header.Get("Message-ID") != got[1].parse(t).Header.Get("Message-ID") {
+		got := w.server.Mails()
+		if len(got) != 2 || got[0].Parse(t).Header.Get("Message-ID") != got[1].Parse(t).Header.Get("Message-ID") {
 			t.Errorf("%d mails: %+v", len(got), got)
 		}
 		if m := w.only(); m.State != mail.Sent {
@@ -324,12 +333,12 @@ func TestDiesBeforeRecording(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.put()
 		w.runFor(time.Minute, w.sender(brokenStore{w.db}))
-		if n := len(w.server.messages()); n != 1 {
+		if n := len(w.server.Mails()); n != 1 {
 			t.Fatalf("%d mails from a sender that cannot record", n)
 		}
 		w.runFor(time.Hour, w.sender(w.db))
-		got := w.server.messages()
-		if len(got) != 2 || got[0].parse(t).Header.Get("Message-ID") != got[1].parse(t).Header.Get("Message-ID") {
+		got := w.server.Mails()
+		if len(got) != 2 || got[0].Parse(t).Header.Get("Message-ID") != got[1].Parse(t).Header.Get("Message-ID") {
 			t.Errorf("%d mails: %+v", len(got), got)
 		}
 		if m := w.only(); m.State != mail.Sent {
@@ -342,7 +351,7 @@ func TestDiesBeforeRecording(t *testing.T) {
 // was.
 func TestSilence(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.server.onConn = func(c net.Conn) net.Conn { return &mute{c, len(w.server.dials()) - 1} }
+		w.server.OnConn = func(c net.Conn) net.Conn { return &mute{c, len(w.server.Dials()) - 1} }
 		w.put()
 		seen := &watched{Store: w.db}
 		w.runFor(48*time.Hour, w.sender(seen, withPassword))
@@ -366,7 +375,7 @@ func TestSilence(t *testing.T) {
 // A host that does not answer at all is left after a limit too.
 func TestNoConnection(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.server.onDial = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+		w.server.OnDial = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 		w.put()
 		w.runFor(31*time.Second, w.sender(w.db))
 		if m, want := w.only(), "smtp.test:587: no connection within 30s; check host and port, and whether a firewall is in the way"; m.Reason != want {
@@ -379,43 +388,43 @@ func TestNoConnection(t *testing.T) {
 func TestTLS(t *testing.T) {
 	implicit := func(c *mail.Config) { c.TLS = mail.Implicit }
 	opportunistic := func(c *mail.Config) { c.TLS = mail.Opportunistic }
-	noTLS := func(s *server) { s.certs = nil }
+	noTLS := func(s *smtptest.Server) { s.Certs = nil }
 	year2000 := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // when a bubble begins
-	certificate := func(a *authority, name string, valid time.Duration) func(*server) {
-		return func(s *server) { s.certs[0] = a.certify(name, year2000.Add(valid)) }
+	certificate := func(a *smtptest.Authority, name string, valid time.Duration) func(*smtptest.Server) {
+		return func(s *smtptest.Server) { s.Certs[0] = a.Certify(year2000.Add(valid), name) }
 	}
-	on465 := func(s *server) { s.implicit = true }
+	on465 := func(s *smtptest.Server) { s.Implicit = true }
 	cases := []struct {
 		name   string
 		edit   []func(*mail.Config)
-		server []func(*server)
+		server []func(*smtptest.Server)
 		reason string // empty: sent
 		login  string
 	}{
 		{"STARTTLS", nil, nil, "", ""},
 		{"STARTTLS and a password", []func(*mail.Config){withPassword}, nil, "", "PLAIN"},
-		{"implicit", []func(*mail.Config){implicit, withPassword}, []func(*server){on465}, "", "PLAIN"},
-		{"LOGIN", []func(*mail.Config){withPassword}, []func(*server){func(s *server) { s.mechanisms = []string{"LOGIN"} }}, "", "LOGIN"},
+		{"implicit", []func(*mail.Config){implicit, withPassword}, []func(*smtptest.Server){on465}, "", "PLAIN"},
+		{"LOGIN", []func(*mail.Config){withPassword}, []func(*smtptest.Server){func(s *smtptest.Server) { s.Mechanisms = []string{"LOGIN"} }}, "", "LOGIN"},
 		{"opportunistic", []func(*mail.Config){opportunistic, withPassword}, nil, "", "PLAIN"},
-		{"opportunistic, no TLS there", []func(*mail.Config){opportunistic}, []func(*server){noTLS}, "", ""},
-		{"opportunistic, no TLS there, and a password", []func(*mail.Config){opportunistic, withPassword}, []func(*server){noTLS},
+		{"opportunistic, no TLS there", []func(*mail.Config){opportunistic}, []func(*smtptest.Server){noTLS}, "", ""},
+		{"opportunistic, no TLS there, and a password", []func(*mail.Config){opportunistic, withPassword}, []func(*smtptest.Server){noTLS},
 			"smtp.test:587 does not offer to encrypt, and the password is not sent without; use a server with TLS, or no user name", ""},
-		{"this machine is no exception", []func(*mail.Config){opportunistic, withPassword, func(c *mail.Config) { c.Host = "localhost" }}, []func(*server){noTLS},
+		{"this machine is no exception", []func(*mail.Config){opportunistic, withPassword, func(c *mail.Config) { c.Host = "localhost" }}, []func(*smtptest.Server){noTLS},
 			"localhost:587 does not offer to encrypt, and the password is not sent without; use a server with TLS, or no user name", ""},
-		{"STARTTLS stripped", []func(*mail.Config){withPassword}, []func(*server){noTLS},
+		{"STARTTLS stripped", []func(*mail.Config){withPassword}, []func(*smtptest.Server){noTLS},
 			"smtp.test:587 does not offer STARTTLS, so nothing was sent, because it would not be encrypted; use a port or a server that does, or one with implicit TLS (port 465), or find out who on the way takes the offer out", ""},
-		{"unknown authority", []func(*mail.Config){withPassword}, []func(*server){certificate(newAuthority("Other CA"), host, time.Hour)},
+		{"unknown authority", []func(*mail.Config){withPassword}, []func(*smtptest.Server){certificate(smtptest.NewAuthority("Other CA"), host, time.Hour)},
 			"the certificate of smtp.test:587 is not accepted: x509: certificate signed by unknown authority; name the authority that issued it, if it is to be trusted", ""},
-		{"another name", []func(*mail.Config){opportunistic, withPassword}, []func(*server){certificate(testCA(), "other.test", time.Hour)},
+		{"another name", []func(*mail.Config){opportunistic, withPassword}, []func(*smtptest.Server){certificate(smtptest.CA(), "other.test", time.Hour)},
 			"the certificate of smtp.test:587 is not accepted: x509: certificate is valid for other.test, not smtp.test; set the host to a name that is in it", ""},
-		{"expired", []func(*mail.Config){implicit, withPassword}, []func(*server){on465, certificate(testCA(), host, -time.Hour)},
+		{"expired", []func(*mail.Config){implicit, withPassword}, []func(*smtptest.Server){on465, certificate(smtptest.CA(), host, -time.Hour)},
 			"the certificate of smtp.test:465 is not accepted: x509: certificate has expired or is not yet valid: current time NOW is after 1999-12-31T23:00:00Z; the server needs another, or this machine the right time", ""},
 		{"plain text where TLS should begin", []func(*mail.Config){implicit, withPassword}, nil,
 			"smtp.test:465 does not speak TLS where it should begin; port 465 is for implicit TLS, 587 and 25 are for STARTTLS", ""},
 	}
 	inWorld(t, func(w *world) {
 		for _, c := range cases {
-			w.server = newServer(t)
+			w.server = smtptest.New()
 			for _, f := range c.server {
 				f(w.server)
 			}
@@ -423,18 +432,18 @@ func TestTLS(t *testing.T) {
 			w.runFor(50*time.Second, w.sender(w.db, c.edit...))
 			m := w.find(put.ID)
 			want := strings.ReplaceAll(c.reason, "NOW", put.Created.UTC().Format(time.RFC3339))
-			if got := w.server.messages(); m.Reason != want || (len(got) == 1) != (want == "") {
+			if got := w.server.Mails(); m.Reason != want || (len(got) == 1) != (want == "") {
 				t.Errorf("%s: %d mails arrived, reason\n%s\nwant\n%s", c.name, len(got), m.Reason, want)
 			}
 			if want == "" && m.State != mail.Sent || want != "" && m.State != mail.Pending {
 				t.Errorf("%s: the mail is %s", c.name, m.State)
 			}
-			var logins []login
+			var logins []smtptest.Login
 			if c.login != "" {
-				logins = []login{{c.login, username, password, true}}
+				logins = []smtptest.Login{{Mechanism: c.login, Username: username, Password: password, Encrypted: true}}
 			}
-			if !slices.Equal(w.server.logins, logins) {
-				t.Errorf("%s: logins %+v, want %+v", c.name, w.server.logins, logins)
+			if !slices.Equal(w.server.Logins(), logins) {
+				t.Errorf("%s: logins %+v, want %+v", c.name, w.server.Logins(), logins)
 			}
 			w.drop(m)
 		}
@@ -445,28 +454,14 @@ func TestTLS(t *testing.T) {
 func TestRealNetwork(t *testing.T) {
 	w := newWorld(t, t.TempDir())
 	defer w.close()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	w.server.certs[0] = testCA().certify("localhost", time.Now().Add(time.Hour))
-	arrived := make(chan delivered, 1)
-	w.server.onData = func(_ *smtp.Conn, m delivered) error { arrived <- m; return nil }
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			w.server.serve(c)
-		}
-	}()
-	s := w.sender(w.db, withPassword, func(c *mail.Config) {
-		c.Host, c.Port, c.DialContext = "localhost", l.Addr().(*net.TCPAddr).Port, nil
-	})
+	arrived := make(chan smtptest.Mail, 1)
+	w.server.OnData = func(_ *smtp.Conn, m smtptest.Mail) error { arrived <- m; return nil }
+	port, _ := w.server.Listen(t, "127.0.0.1:0")
+	s := w.sender(w.db, withPassword, func(c *mail.Config) { c.Host, c.Port, c.DialContext = "localhost", port, nil })
 	stop := w.start(s)
 	w.put()
 	s.Wake()
-	if m := <-arrived; m.to != "ann@example.com" {
+	if m := <-arrived; m.To != "ann@example.com" {
 		t.Errorf("arrived: %+v", m)
 	}
 	stop() // lets it finish
@@ -486,11 +481,11 @@ func TestTwoSenders(t *testing.T) {
 		stop()
 		stopOther()
 		got := map[string]int{}
-		for _, d := range w.server.messages() {
-			got[d.to]++
+		for _, d := range w.server.Mails() {
+			got[d.To]++
 		}
-		if len(got) != 50 || len(w.server.messages()) != 50 {
-			t.Errorf("%d mails to %d recipients", len(w.server.messages()), len(got))
+		if len(got) != 50 || len(w.server.Mails()) != 50 {
+			t.Errorf("%d mails to %d recipients", len(w.server.Mails()), len(got))
 		}
 		for _, m := range w.mails() {
 			if m.State != mail.Sent || m.Tries != 1 || !m.Claimed.IsZero() {
@@ -505,9 +500,9 @@ func TestTwoSenders(t *testing.T) {
 func TestManyWhileDown(t *testing.T) {
 	inWorld(t, func(w *world) {
 		start := time.Now()
-		w.server.onDial = func(context.Context) error {
+		w.server.OnDial = func(context.Context) error {
 			if time.Since(start) < 10*time.Minute {
-				return errRefused()
+				return smtptest.Refused()
 			}
 			return nil
 		}
@@ -517,20 +512,20 @@ func TestManyWhileDown(t *testing.T) {
 		stop := w.start(w.sender(w.db))
 		time.Sleep(10*time.Minute - time.Second)
 		synctest.Wait()
-		if n := len(w.server.dials()); n != 10 {
+		if n := len(w.server.Dials()); n != 10 {
 			t.Errorf("%d connections in 10 minutes", n)
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if n := len(w.server.messages()); n < 90 {
+		if n := len(w.server.Mails()); n < 90 {
 			t.Errorf("%d mails arrived when the server was back", n)
 		}
-		if n := len(w.server.dials()); n != 11 {
+		if n := len(w.server.Dials()); n != 11 {
 			t.Errorf("%d connections", n)
 		}
 		time.Sleep(time.Hour)
 		stop()
-		if n := len(w.server.messages()); n != 100 {
+		if n := len(w.server.Mails()); n != 100 {
 			t.Errorf("%d mails arrived", n)
 		}
 	})
@@ -540,7 +535,7 @@ func TestManyWhileDown(t *testing.T) {
 // loses an attempt.
 func TestServerGoesDown(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.server.onRcpt = func(string) error { return says(421, "going down") }
+		w.server.OnRcpt = func(string) error { return smtptest.Says(421, "going down") }
 		for range 3 {
 			w.put()
 		}
@@ -549,7 +544,7 @@ func TestServerGoesDown(t *testing.T) {
 		for _, m := range w.mails() {
 			tries = append(tries, m.Tries)
 		}
-		if n := len(w.server.dials()); n != 1 || !slices.Equal(tries, []int{1, 0, 0}) {
+		if n := len(w.server.Dials()); n != 1 || !slices.Equal(tries, []int{1, 0, 0}) {
 			t.Errorf("%d connections, attempts %v", n, tries)
 		}
 	})
@@ -559,8 +554,8 @@ func TestServerGoesDown(t *testing.T) {
 // connection.
 func TestServerClosesBetweenMails(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.server.onData = func(c *smtp.Conn, _ delivered) error {
-			if n := len(w.server.messages()); n%3 == 0 {
+		w.server.OnData = func(c *smtp.Conn, _ smtptest.Mail) error {
+			if n := len(w.server.Mails()); n%3 == 0 {
 				time.AfterFunc(time.Millisecond, func() { c.Conn().Close() })
 			}
 			return nil
@@ -570,7 +565,7 @@ func TestServerClosesBetweenMails(t *testing.T) {
 		}
 		// Between two mails there is the time that recording takes.
 		w.runFor(time.Second, w.sender(slowStore{w.db}))
-		if n := len(w.server.messages()); n != 10 {
+		if n := len(w.server.Mails()); n != 10 {
 			t.Errorf("%d mails arrived within a second", n)
 		}
 		for _, m := range w.mails() {
@@ -578,7 +573,7 @@ func TestServerClosesBetweenMails(t *testing.T) {
 				t.Errorf("a mail is %+v", m)
 			}
 		}
-		if n := len(w.server.dials()); n != 4 {
+		if n := len(w.server.Dials()); n != 4 {
 			t.Errorf("%d connections", n)
 		}
 	})
@@ -604,11 +599,11 @@ func TestWake(t *testing.T) {
 			s.Wake()
 			s.Wake()
 			synctest.Wait()
-			if n := len(w.server.messages()); n != i+1 {
+			if n := len(w.server.Mails()); n != i+1 {
 				t.Errorf("%d mails arrived, want %d", n, i+1)
 			}
 		}
-		if n := len(w.server.dials()); n != 3 {
+		if n := len(w.server.Dials()); n != 3 {
 			t.Errorf("%d connections; one that idles would only be closed by the server", n)
 		}
 	})
@@ -628,7 +623,7 @@ func TestStop(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				release := make(chan struct{})
-				w.server.onData = func(*smtp.Conn, delivered) error {
+				w.server.OnData = func(*smtp.Conn, smtptest.Mail) error {
 					select {
 					case <-time.After(c.takes):
 					case <-release:
@@ -675,7 +670,7 @@ func TestNotSendable(t *testing.T) {
 				t.Errorf("the mail is %+v, want the reason %s", m, want)
 			}
 		}
-		if got := w.server.messages(); all[2].State != mail.Sent || len(got) != 1 || got[0].to != "other@example.com" {
+		if got := w.server.Mails(); all[2].State != mail.Sent || len(got) != 1 || got[0].To != "other@example.com" {
 			t.Errorf("arrived: %+v", got)
 		}
 	})
@@ -689,12 +684,12 @@ func TestAddressesBeyondASCII(t *testing.T) {
 		if m, want := w.only(), "smtp.test:587 takes only addresses in ASCII, unlike jürgen@example.com"; m.State != mail.Failed || m.Reason != want {
 			t.Errorf("the mail is %s: %s", m.State, m.Reason)
 		}
-		w.server.utf8 = true
+		w.server.UTF8 = true
 		w.put(to("jürgen@example.com"))
 		w.put()
 		w.runFor(time.Second, w.sender(w.db))
-		got := w.server.messages()
-		if len(got) != 2 || got[0].to != "jürgen@example.com" || !got[0].utf8 || got[1].utf8 {
+		got := w.server.Mails()
+		if len(got) != 2 || got[0].To != "jürgen@example.com" || !got[0].UTF8 || got[1].UTF8 {
 			t.Errorf("arrived: %+v", got)
 		}
 	})

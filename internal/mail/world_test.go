@@ -3,38 +3,25 @@ package mail_test
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"io"
-	"log"
 	"log/slog"
-	"math/big"
 	"net"
-	netmail "net/mail"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/emersion/go-sasl"
-	"github.com/emersion/go-smtp"
-
 	"github.com/switchhook/switchhook/internal/mail"
 	"github.com/switchhook/switchhook/internal/seal"
+	"github.com/switchhook/switchhook/internal/smtptest"
 	"github.com/switchhook/switchhook/internal/store"
 )
 
 const (
-	host     = "smtp.test"
+	host     = smtptest.Host
 	username = "bob"
 	password = "password-in-plain-text"
 )
@@ -44,7 +31,7 @@ const (
 type world struct {
 	t      *testing.T
 	db     *store.DB
-	server *server
+	server *smtptest.Server
 	log    *slog.Logger
 	logged bytes.Buffer
 }
@@ -62,7 +49,7 @@ func inWorld(t *testing.T, f func(w *world)) {
 
 func newWorld(t *testing.T, dir string) *world {
 	t.Helper()
-	w := &world{t: t, server: newServer(t)}
+	w := &world{t: t, server: smtptest.New()}
 	w.log = slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), &w.logged), nil))
 	key, err := seal.NewKey(bytes.Repeat([]byte{7}, 32))
 	must(t, err)
@@ -94,8 +81,8 @@ func must(t testing.TB, err error) {
 func (w *world) sender(s mail.Store, edit ...func(*mail.Config)) *mail.Sender {
 	w.t.Helper()
 	c := mail.Config{
-		Host: host, CAs: testCA().pool(), From: "Switchhook <hooks@example.com>", Hello: "client.test",
-		Installation: "a1b2c3", DialContext: w.server.dial,
+		Host: host, CAs: smtptest.CA().Pool(), From: "Switchhook <hooks@example.com>", Hello: "client.test",
+		Installation: "a1b2c3", DialContext: w.server.DialContext,
 		Log: w.log,
 	}
 	for _, f := range edit {
@@ -178,293 +165,6 @@ func (w *world) only() *mail.Message {
 		w.t.Fatalf("%d mails in the outbox, want 1", len(all))
 	}
 	return all[0]
-}
-
-// server is an SMTP server. Change it before it is dialled.
-type server struct {
-	t     *testing.T
-	certs []tls.Certificate // none: no TLS
-	// implicit begins with TLS.
-	implicit   bool
-	mechanisms []string
-	utf8       bool
-
-	// What happens at the steps; nil for nothing. An error is the answer.
-	onDial func(context.Context) error
-	onConn func(net.Conn) net.Conn
-	onAuth func() error
-	onMail func() error
-	onRcpt func(to string) error
-	onData func(c *smtp.Conn, m delivered) error
-
-	mu      sync.Mutex
-	got     []delivered
-	logins  []login
-	dialled []time.Time
-}
-
-// delivered is a mail that a server has read.
-type delivered struct {
-	from, to string
-	utf8     bool
-	raw      string
-}
-
-func (d delivered) parse(t *testing.T) *netmail.Message {
-	t.Helper()
-	m, err := netmail.ReadMessage(strings.NewReader(d.raw))
-	must(t, err)
-	return m
-}
-
-type login struct {
-	mechanism, username, password string
-	encrypted                     bool
-}
-
-func newServer(t *testing.T) *server {
-	return &server{t: t, certs: []tls.Certificate{testCA().certify(host, time.Now().Add(100*365*24*time.Hour))}, mechanisms: []string{"PLAIN", "LOGIN"}}
-}
-
-// messages returns what the server has accepted or read.
-func (s *server) messages() []delivered {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.got)
-}
-
-func (s *server) dials() []time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.dialled)
-}
-
-func errRefused() error {
-	return &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
-}
-
-// dial connects to the server.
-func (s *server) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	s.mu.Lock()
-	s.dialled = append(s.dialled, time.Now())
-	s.mu.Unlock()
-	if s.onDial != nil {
-		if err := s.onDial(ctx); err != nil {
-			return nil, err
-		}
-	}
-	client, conn := net.Pipe()
-	s.serve(buffer(conn))
-	return client, nil
-}
-
-// serve talks to one client. Each connection has a server of its own, which ends with
-// it.
-func (s *server) serve(conn net.Conn) {
-	if s.onConn != nil {
-		conn = s.onConn(conn)
-	}
-	srv := smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) { return &serverSession{server: s, conn: c}, nil }))
-	srv.Domain, srv.EnableSMTPUTF8, srv.ErrorLog = host, s.utf8, log.New(io.Discard, "", 0)
-	if len(s.certs) > 0 {
-		srv.TLSConfig = &tls.Config{Certificates: s.certs}
-	}
-	if s.implicit {
-		conn = tls.Server(conn, srv.TLSConfig)
-	}
-	go func() { _ = srv.Serve(&oneConn{conn: conn}) }() // always the end of the listener
-}
-
-// oneConn is a listener that has one connection to give.
-type oneConn struct{ conn net.Conn }
-
-func (l *oneConn) Accept() (net.Conn, error) {
-	if l.conn == nil {
-		return nil, io.EOF
-	}
-	c := l.conn
-	l.conn = nil
-	return c, nil
-}
-
-func (l *oneConn) Close() error   { return nil }
-func (l *oneConn) Addr() net.Addr { return nil }
-
-// serverSession is the server's side of a connection.
-type serverSession struct {
-	server *server
-	conn   *smtp.Conn
-	m      delivered
-}
-
-func (s *serverSession) Reset()        { s.m = delivered{} }
-func (s *serverSession) Logout() error { return nil }
-
-func (s *serverSession) Mail(from string, o *smtp.MailOptions) error {
-	s.m.from, s.m.utf8 = from, o.UTF8
-	if f := s.server.onMail; f != nil {
-		return f()
-	}
-	return nil
-}
-
-func (s *serverSession) Rcpt(to string, _ *smtp.RcptOptions) error {
-	s.m.to = to
-	if f := s.server.onRcpt; f != nil {
-		return f(to)
-	}
-	return nil
-}
-
-func (s *serverSession) Data(r io.Reader) error {
-	raw, err := io.ReadAll(r)
-	if err != nil {
-		return err
-	}
-	s.m.raw = string(raw)
-	s.server.mu.Lock()
-	s.server.got = append(s.server.got, s.m)
-	s.server.mu.Unlock()
-	if f := s.server.onData; f != nil {
-		return f(s.conn, s.m)
-	}
-	return nil
-}
-
-func (s *serverSession) AuthMechanisms() []string { return s.server.mechanisms }
-
-func (s *serverSession) Auth(mechanism string) (sasl.Server, error) {
-	check := func(name, pass string) error {
-		_, encrypted := s.conn.TLSConnectionState()
-		s.server.mu.Lock()
-		defer s.server.mu.Unlock()
-		s.server.logins = append(s.server.logins, login{mechanism, name, pass, encrypted})
-		if s.server.onAuth != nil {
-			return s.server.onAuth()
-		}
-		return nil
-	}
-	if mechanism == "LOGIN" {
-		return &loginServer{check: check}, nil
-	}
-	return sasl.NewPlainServer(func(_, name, pass string) error { return check(name, pass) }), nil
-}
-
-// loginServer is the server's side of AUTH LOGIN.
-type loginServer struct {
-	answers []string
-	check   func(name, pass string) error
-}
-
-func (l *loginServer) Next(answer []byte) (challenge []byte, done bool, err error) {
-	if answer != nil {
-		l.answers = append(l.answers, string(answer))
-	}
-	switch len(l.answers) {
-	case 0:
-		return []byte("Username:"), false, nil
-	case 1:
-		return []byte("Password:"), false, nil
-	}
-	return nil, true, l.check(l.answers[0], l.answers[1])
-}
-
-// says is an answer with a code of its own.
-func says(code int, words string) error {
-	return &smtp.SMTPError{Code: code, EnhancedCode: smtp.NoEnhancedCode, Message: words}
-}
-
-// authority issues certificates.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(name string) *authority {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<32, 0),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		panic(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		panic(err)
-	}
-	return &authority{cert, key}
-}
-
-// testCA is the authority that senders in tests trust.
-var testCA = sync.OnceValue(func() *authority { return newAuthority("Test CA") })
-
-func (a *authority) certify(name string, until time.Time) tls.Certificate {
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), DNSNames: []string{name}, NotBefore: time.Unix(0, 0), NotAfter: until,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &a.key.PublicKey, a.key)
-	if err != nil {
-		panic(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: a.key}
-}
-
-func (a *authority) pool() *x509.CertPool {
-	p := x509.NewCertPool()
-	p.AddCert(a.cert)
-	return p
-}
-
-// buffered takes what is written without waiting for a reader, as the network does: a
-// pipe alone stops when both ends write, which TLS does when it ends.
-type buffered struct {
-	net.Conn
-	written chan []byte
-	closed  context.Context
-	close   context.CancelFunc
-}
-
-func buffer(c net.Conn) net.Conn {
-	b := &buffered{Conn: c, written: make(chan []byte, 100)}
-	b.closed, b.close = context.WithCancel(context.Background())
-	go func() {
-		defer c.Close()
-		for {
-			select {
-			case p := <-b.written:
-				_, _ = c.Write(p) // who does not listen does not hear
-				continue
-			default:
-			}
-			select {
-			case p := <-b.written:
-				_, _ = c.Write(p)
-			case <-b.closed.Done():
-				return
-			}
-		}
-	}()
-	return b
-}
-
-func (b *buffered) Write(p []byte) (int, error) {
-	select {
-	case b.written <- bytes.Clone(p):
-		return len(p), nil
-	case <-b.closed.Done():
-		return 0, net.ErrClosed
-	}
-}
-
-func (b *buffered) Close() error {
-	b.close()
-	return nil
 }
 
 // mute is a server's connection that says nothing more after some writes.
