@@ -53,7 +53,7 @@ func newWorld(t *testing.T, dir string) *world {
 	w.log = slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), &w.logged), nil))
 	key, err := seal.NewKey(bytes.Repeat([]byte{7}, 32))
 	must(t, err)
-	w.db, err = store.Open(t.Context(), store.Options{Database: "sqlite:" + filepath.Join(dir, "test.db"), Key: key})
+	w.db, err = store.Open(t.Context(), store.Options{Database: "sqlite:" + filepath.Join(dir, "test.db"), Key: key, Mail: true})
 	must(t, err)
 	return w
 }

@@ -1,8 +1,9 @@
 // Package outbox defines the mails that are to be sent, and what becomes of them.
 //
 // A mail is put into the outbox by the store, in the transaction that it reports
-// about, so that there is a mail if and only if the thing has happened. [Message.After]
-// is the rule by which it is tried again.
+// about, so that there is a mail if and only if the thing has happened. [Message.Enter]
+// says whether it is to be sent, and [Message.After] is the rule by which it is tried
+// again.
 package outbox
 
 import (
@@ -35,8 +36,8 @@ type Message struct {
 	Claimed time.Time
 	// Ended is when it was sent or given up.
 	Ended time.Time
-	// Reason says how the last attempt ended, for people. It is empty if the mail was
-	// sent or has not been tried.
+	// Reason says how the last attempt ended, or why there is none, for people. It is
+	// empty if the mail was sent or is yet to be tried.
 	Reason string
 }
 
@@ -59,23 +60,46 @@ const (
 	giveUpAfter = 3 * 24 * time.Hour
 )
 
+// NoServer is the reason of a message that nobody sends. It would no longer be news
+// when somebody does, so it does not wait for that.
+const NoServer = "no mail server is configured (--smtp)"
+
+// Enter returns m as it enters the outbox: due at once, or ended where nobody can get
+// it or, without a server, nobody sends it. It is kept in any case, for people to read.
+func (m Message) Enter(server bool) Message {
+	if m.To == "" {
+		return m.end("the account has no owner e-mail", m.Created)
+	}
+	if err := CheckAddress(m.To); err != nil {
+		return m.end(fmt.Sprintf("the account has no owner e-mail that can be used: %q %v", m.To, err), m.Created)
+	}
+	if !server {
+		return m.end(NoServer, m.Created)
+	}
+	m.State, m.Due, m.Ended, m.Reason = Pending, m.Created, time.Time{}, ""
+	return m
+}
+
+// end returns m as it stands when it is given up.
+func (m Message) end(reason string, now time.Time) Message {
+	m.State, m.Due, m.Ended, m.Reason = Failed, time.Time{}, now, reason
+	return m
+}
+
 // After returns m as it stands after an attempt that ended with err at now.
 func (m Message) After(err error, now time.Time) Message {
 	m.Tries++
 	next := now.Add(pause(m.Tries))
 	switch {
 	case err == nil:
-		m.State, m.Reason = Sent, ""
+		m.State, m.Due, m.Ended, m.Reason = Sent, time.Time{}, now, ""
 	case permanent(err):
-		m.State, m.Reason = Failed, err.Error()
+		return m.end(err.Error(), now)
 	case next.After(m.Created.Add(giveUpAfter)):
-		m.State = Failed
-		m.Reason = fmt.Sprintf("given up after %d attempts in %v; the last: %v", m.Tries, now.Sub(m.Created).Round(time.Second), err)
+		return m.end(fmt.Sprintf("given up after %d attempts in %v; the last: %v", m.Tries, now.Sub(m.Created).Round(time.Second), err), now)
 	default:
 		m.Due, m.Reason = next, err.Error()
-		return m
 	}
-	m.Due, m.Ended = time.Time{}, now
 	return m
 }
 

@@ -79,6 +79,38 @@ func TestAfter(t *testing.T) {
 	}
 }
 
+// A message is to be sent, unless nobody could get it or nobody sends it: that is no
+// reason to wait for somebody who does.
+func TestEnter(t *testing.T) {
+	for _, c := range []struct {
+		name, to string
+		server   bool
+		reason   string // empty: it is to be sent
+	}{
+		{"as usual", "ann@example.com", true, ""},
+		{"no server", "ann@example.com", false, "no mail server is configured (--smtp)"},
+		{"no recipient", "", true, "the account has no owner e-mail"},
+		{"neither", "", false, "the account has no owner e-mail"},
+		{"not an address", "Ann <ann@example.com>", true, `the account has no owner e-mail that can be used: "Ann <ann@example.com>" is not an e-mail address, as in ann@example.com`},
+		{"a line feed", "ann@example.com\n", false, `the account has no owner e-mail that can be used: "ann@example.com\n" has a line feed or another control character in it`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := Message{To: c.to, Subject: "A webhook fails", Text: "It fails.\n", Created: created}
+			want := m
+			if want.State, want.Due = Pending, created; c.reason != "" {
+				want.State, want.Due, want.Ended, want.Reason = Failed, time.Time{}, created, c.reason
+			}
+			got := m.Enter(c.server)
+			if got != want {
+				t.Errorf("it is\n%+v\nwant\n%+v", got, want)
+			}
+			if again := got.Enter(c.server); again != got { // a transaction may run twice
+				t.Errorf("entered again it is\n%+v\nnot\n%+v", again, got)
+			}
+		})
+	}
+}
+
 // Whatever comes of the attempts, and however long they take: a message is due if and
 // only if it is pending, has ended if and only if it is not, says why unless it was
 // sent, and is never due when it would no longer be news.

@@ -1,30 +1,84 @@
 package store
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/outbox"
 )
 
-// PutMail puts a new message into the outbox. A message about a change belongs into
-// the change's transaction, by putMail.
+// PutMail puts a new message into the outbox.
 func (db *DB) PutMail(m *outbox.Message) error {
-	return db.sql.write(func(t tx) error { return putMail(t, m) }, nil)
+	return db.writeWithMails([]*outbox.Message{m}, func(tx) error { return nil }, nil)
 }
 
-// putMail puts a new message into the outbox, due as soon as the transaction is
-// committed, and gives it its id. Recipient, subject, bodies and creation are taken as
-// they are: a mail that cannot be sent is found out by the sender, for it must not
-// prevent what it reports. The mail sender is to be woken after the commit.
-func putMail(t tx, m *outbox.Message) error {
-	m.State, m.Due = outbox.Pending, m.Created
+// writeWithMails is write for a change with the messages about it, which are in the
+// outbox if and only if the change is made. The mail sender is to be woken then. What
+// is not going to be sent is logged, so that nobody misses it.
+func (db *DB) writeWithMails(mails []*outbox.Message, f func(tx) error, after func()) error {
+	err := db.sql.write(func(t tx) error {
+		if err := f(t); err != nil {
+			return err
+		}
+		for _, m := range mails {
+			if err := db.putMail(t, m); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, after)
+	if err == nil {
+		db.logUnsent(mails)
+	}
+	return err
+}
+
+// putMail puts a new message into the outbox, as the outbox's rule has it, and gives
+// it its id. Subject, bodies and creation are taken as they are: a mail that cannot be
+// sent must not prevent what it reports, and is found out by the sender.
+func (db *DB) putMail(t tx, m *outbox.Message) error {
+	*m = m.Enter(db.mail)
 	return t.query(`
 		INSERT INTO outbox (recipient, subject, body_text, body_html, created, state, tries, due, claimed_until, ended, reason)
-		VALUES ($1, $2, $3, $4, $5, 'pending', 0, $5, 0, 0, '')
+		VALUES ($1, $2, $3, $4, $5, $6, 0, $7, 0, $8, $9)
 		RETURNING id`,
 		func(r row) error { m.ID = r.int(0); return nil },
-		m.To, m.Subject, m.Text, m.HTML, millis(m.Created))
+		m.To, m.Subject, m.Text, m.HTML, millis(m.Created), string(m.State), millis(m.Due), millis(m.Ended), m.Reason)
+}
+
+// logUnsent tells the log of the messages that ended without being sent.
+func (db *DB) logUnsent(mails []*outbox.Message) {
+	for _, m := range mails {
+		if m.State == outbox.Failed {
+			db.log.Warn("a notice is not sent as a mail", "mail", m.ID, "to", m.To, "subject", m.Subject, "text", m.Text, "reason", m.Reason)
+		}
+	}
+}
+
+// endMails ends what waits to be sent, now that nobody sends it any more.
+func (db *DB) endMails(now time.Time) error {
+	var ended []*outbox.Message
+	err := db.sql.write(func(t tx) error {
+		ended = nil
+		return t.query(`
+			UPDATE outbox SET state = 'failed', due = 0, claimed_until = 0, ended = $1, reason = $2
+			WHERE state = 'pending'
+			RETURNING `+mailColumns,
+			func(r row) error { ended = append(ended, scanMail(r)); return nil },
+			millis(now), outbox.NoServer)
+	}, nil)
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(ended, func(a, b *outbox.Message) int { return cmp.Compare(a.ID, b.ID) })
+	db.logUnsent(ended)
+	return nil
 }
 
 const (
@@ -93,4 +147,28 @@ func (db *DB) Mails(ctx context.Context, limit int) (all []*outbox.Message, err 
 		}, limit)
 	})
 	return all, err
+}
+
+// Mail returns one message.
+func (db *DB) Mail(ctx context.Context, id int64) (m *outbox.Message, err error) {
+	err = db.sql.read(ctx, func(t tx) error {
+		return t.query(`SELECT `+mailColumns+` FROM outbox WHERE id = $1`, func(r row) error { m = scanMail(r); return nil }, id)
+	})
+	if err == nil && m == nil {
+		err = &hook.Error{Kind: hook.NotFound, Subject: fmt.Sprintf("notice %d", id), Detail: "is not there; notices are kept as long as the webhook log"}
+	}
+	return m, err
+}
+
+// Installation returns a random text of letters and digits that is the database's own:
+// made when it is first asked for, and from then on the same for everybody.
+func (db *DB) Installation() (name string, err error) {
+	err = db.sql.write(func(t tx) error {
+		_, err := t.exec(`INSERT INTO settings (name, value) VALUES ('installation', $1) ON CONFLICT DO NOTHING`, []byte(strings.ToLower(rand.Text())))
+		if err != nil {
+			return err
+		}
+		return t.query(`SELECT value FROM settings WHERE name = 'installation'`, func(r row) error { name = string(r.blob(0)); return nil })
+	}, nil)
+	return name, err
 }

@@ -1,13 +1,17 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/outbox"
 )
 
@@ -138,7 +142,7 @@ func TestMailLeaseLapses(t *testing.T) {
 }
 
 // Whatever is in the outbox is there after a restart, and people see state and reason
-// of each, newest first.
+// of each, newest first. What the process before had in hand is free at once.
 func TestMailsSurvive(t *testing.T) {
 	eachStore(t, func(t *testing.T, o Options) {
 		db := open(t, o)
@@ -161,7 +165,7 @@ func TestMailsSurvive(t *testing.T) {
 		db = open(t, o)
 		defer db.Close()
 		want := []outbox.Message{
-			{State: outbox.Pending, Due: now, Claimed: until},
+			{State: outbox.Pending, Due: now},
 			{State: outbox.Pending, Due: later, Tries: 1, Reason: "451 greylisted"},
 			{State: outbox.Failed, Ended: now, Tries: 1, Reason: "550 no such user"},
 			{State: outbox.Sent, Ended: now, Tries: 1},
@@ -180,8 +184,11 @@ func TestMailsSurvive(t *testing.T) {
 				t.Errorf("after a restart\n%+v\nwant\n%+v", *m, want[i])
 			}
 		}
-		if next := nextMail(t, db); !next.Equal(until) {
-			t.Errorf("the next is at %v, want %v", next, until)
+		if next := nextMail(t, db); !next.Equal(now) {
+			t.Errorf("the next is at %v, want %v", next, now)
+		}
+		if m := claimMailAt(t, db, now, until); m == nil || m.ID != ids[3] {
+			t.Errorf("what the process before had in hand is not free: %+v came", m)
 		}
 		if two := mails(t, db, 2); len(two) != 2 || *two[1] != want[1] {
 			t.Errorf("the latest two are %+v", two)
@@ -189,23 +196,182 @@ func TestMailsSurvive(t *testing.T) {
 	})
 }
 
-// A mail about a change is put into the outbox if and only if the change is made.
-func TestMailBelongsToItsTransaction(t *testing.T) {
+// Who only looks into the database, as a command does beside a platform, leaves what
+// the platform has in hand, and what waits, as it is.
+func TestMailsAreLeftToThePlatform(t *testing.T) {
+	eachStore(t, func(t *testing.T, o Options) {
+		platform := open(t, o)
+		defer platform.Close()
+		putMails(t, platform, 2)
+		claimMailAt(t, platform, now, now.Add(time.Minute))
+		before := mails(t, platform, 10)
+
+		o.Deliver, o.Mail = false, false
+		must(t, open(t, o).Close())
+		for i, m := range mails(t, platform, 10) {
+			if *m != *before[i] {
+				t.Errorf("after a command the mail is\n%+v\nbefore it was\n%+v", *m, *before[i])
+			}
+		}
+	})
+}
+
+// Where nobody sends mails, none waits for somebody who does: each ends when it is put
+// in, can be read all the same, and is in the log, so that nobody misses it.
+func TestMailsWithoutServer(t *testing.T) {
+	eachStore(t, func(t *testing.T, o Options) {
+		var logged bytes.Buffer
+		o.Mail, o.Log = false, slog.New(slog.NewTextHandler(&logged, nil))
+		db := open(t, o)
+		m := newMail(1)
+		must(t, db.PutMail(m))
+		want := *newMail(1)
+		want.ID, want.State, want.Ended, want.Reason = m.ID, outbox.Failed, now, "no mail server is configured (--smtp)"
+		if all := mails(t, db, 10); len(all) != 1 || *all[0] != want || *m != want {
+			t.Errorf("the mail is\n%+v\nand was returned as\n%+v\nwant\n%+v", all, *m, want)
+		}
+		const line = `level=WARN msg="a notice is not sent as a mail" mail=1 to=ann1@example.com subject="Subject 1" text=text reason="no mail server is configured (--smtp)"`
+		if n := strings.Count(logged.String(), line); n != 1 {
+			t.Errorf("%d such lines in the log:\n%s", n, logged.String())
+		}
+		must(t, db.Close())
+
+		o.Mail = true
+		db = open(t, o)
+		defer db.Close()
+		if m := claimMailAt(t, db, now.Add(time.Hour), now.Add(2*time.Hour)); m != nil || !nextMail(t, db).IsZero() {
+			t.Errorf("once there is a server it is sent: %+v", m)
+		}
+	})
+}
+
+// What waits when a platform is started without a mail server ends there and then, and
+// is in the log.
+func TestMailServerTakenAway(t *testing.T) {
+	eachStore(t, func(t *testing.T, o Options) {
+		db := open(t, o)
+		ids := putMails(t, db, 3)
+		sent := claimMailAt(t, db, now, now.Add(time.Minute))
+		sent.State, sent.Tries, sent.Due, sent.Ended = outbox.Sent, 1, time.Time{}, now
+		must(t, db.RecordMail(*sent))
+		claimMailAt(t, db, now, now.Add(time.Minute)) // in somebody's hand, who dies
+		must(t, db.Close())
+
+		var logged bytes.Buffer
+		o.Mail, o.Log = false, slog.New(slog.NewTextHandler(&logged, nil))
+		db = open(t, o)
+		defer db.Close()
+		all := mails(t, db, 10)
+		if len(all) != 3 || all[2].State != outbox.Sent {
+			t.Fatalf("in the outbox: %+v", all)
+		}
+		for i, m := range all[:2] {
+			if m.ID != ids[2-i] || m.State != outbox.Failed || m.Reason != outbox.NoServer || m.Ended.IsZero() || !m.Due.IsZero() || !m.Claimed.IsZero() {
+				t.Errorf("it is %+v", m)
+			}
+		}
+		if n := strings.Count(logged.String(), `msg="a notice is not sent as a mail"`); n != 2 {
+			t.Errorf("%d lines in the log:\n%s", n, logged.String())
+		}
+	})
+}
+
+// A mail to an account without an owner's address ends at once, with that reason.
+func TestMailWithoutRecipient(t *testing.T) {
 	onEachStore(t, func(t *testing.T, db *DB) {
-		fail := errors.New("the change fails")
-		for _, want := range []error{fail, nil} {
-			err := db.sql.write(func(t tx) error {
-				if err := putMail(t, newMail(1)); err != nil {
-					return err
+		nobody, unusable := newMail(1), newMail(2)
+		nobody.To, unusable.To = "", "Ann <ann@example.com>"
+		must(t, db.PutMail(nobody))
+		must(t, db.PutMail(unusable))
+		for _, put := range []*outbox.Message{nobody, unusable} {
+			m, err := db.Mail(t.Context(), put.ID)
+			must(t, err)
+			if m.State != outbox.Failed || !strings.HasPrefix(m.Reason, "the account has no owner e-mail") || !m.Ended.Equal(now) {
+				t.Errorf("the mail is %+v", m)
+			}
+		}
+		if m := claimMailAt(t, db, now, now.Add(time.Minute)); m != nil {
+			t.Errorf("it is handed out: %+v", m)
+		}
+	})
+}
+
+// One mail can be looked at; one that is not there, or not any more, is not found.
+func TestOneMail(t *testing.T) {
+	onEachStore(t, func(t *testing.T, db *DB) {
+		ids := putMails(t, db, 2)
+		m, err := db.Mail(t.Context(), ids[1])
+		must(t, err)
+		if m.ID != ids[1] || m.To != "ann1@example.com" {
+			t.Errorf("mail %d is %+v", ids[1], m)
+		}
+		for _, id := range []int64{0, -1, ids[1] + 1} {
+			if m, err := db.Mail(t.Context(), id); kindOf(err) != hook.NotFound {
+				t.Errorf("mail %d: %+v, %v", id, m, err)
+			}
+		}
+	})
+}
+
+// The installation is made once: whoever opens the database, at the same time or
+// later, finds the same one, and every database has another.
+func TestInstallation(t *testing.T) {
+	eachStore(t, func(t *testing.T, o Options) {
+		found := make(chan string, 8)
+		var opening sync.WaitGroup
+		must(t, open(t, o).Close()) // so that only the installation is made at the same time
+		o.Deliver = false
+		for range cap(found) {
+			db := open(t, o)
+			defer db.Close()
+			opening.Go(func() {
+				name, err := db.Installation()
+				if err != nil {
+					t.Error(err)
 				}
-				return want
-			}, nil)
+				found <- name
+			})
+		}
+		opening.Wait()
+		db := open(t, o)
+		defer db.Close()
+		want, err := db.Installation()
+		must(t, err)
+		for range cap(found) {
+			if name := <-found; name != want {
+				t.Errorf("one found %q, the next %q", name, want)
+			}
+		}
+		if len(want) < 20 || strings.ContainsFunc(want, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }) {
+			t.Errorf("it is %q", want)
+		}
+		eachStore(t, func(t *testing.T, o Options) {
+			db := open(t, o)
+			defer db.Close()
+			if name, err := db.Installation(); err != nil || name == want {
+				t.Errorf("another database has %q, %v", name, err)
+			}
+		})
+	})
+}
+
+// A mail about a change is put into the outbox, and in the log where nobody sends it,
+// if and only if the change is made.
+func TestMailBelongsToItsTransaction(t *testing.T) {
+	eachStore(t, func(t *testing.T, o Options) {
+		var logged bytes.Buffer
+		o.Mail, o.Log = false, slog.New(slog.NewTextHandler(&logged, nil))
+		db := open(t, o)
+		defer db.Close()
+		fail := errors.New("the change fails")
+		for i, want := range []error{fail, nil} {
+			err := db.writeWithMails([]*outbox.Message{newMail(1), newMail(2)}, func(tx) error { return want }, nil)
 			if !errors.Is(err, want) {
 				t.Fatal(err)
 			}
-		}
-		if all := mails(t, db, 10); len(all) != 1 {
-			t.Errorf("%d mails after a change that failed and one that was made", len(all))
+			if all, n := mails(t, db, 10), strings.Count(logged.String(), "\n"); len(all) != 2*i || n != 2*i {
+				t.Errorf("a change that ended with %v left %d mails and %d lines in the log", want, len(all), n)
+			}
 		}
 	})
 }

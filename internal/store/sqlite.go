@@ -141,8 +141,10 @@ func openSQLite(ctx context.Context, file string, dir *hook.Directory, typeNumbe
 	}
 	if o.Deliver {
 		// Whoever opens the file owns it: what the process before had in hand is free.
-		if err := sqlitex.ExecuteTransient(s.conn, `DELETE FROM nodes`, nil); err != nil {
-			return nil, err
+		for _, query := range []string{`DELETE FROM nodes`, `UPDATE outbox SET claimed_until = 0 WHERE state = 'pending' AND claimed_until > 0`} {
+			if err := sqlitex.ExecuteTransient(s.conn, query, nil); err != nil {
+				return nil, err
+			}
 		}
 		if err := reserve(s.conn); outOfOrder(err) {
 			// It only saves time later. A platform must be able to start on a full disk.

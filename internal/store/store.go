@@ -31,7 +31,10 @@ type Options struct {
 	// hand is free again. On SQLite only one process at a time may do so; the
 	// others can still read and manage.
 	Deliver bool
-	Log     *slog.Logger
+	// Mail says that mails are sent. Without it, messages end when they are put into
+	// the outbox, and with Deliver those that wait in it as well.
+	Mail bool
+	Log  *slog.Logger
 }
 
 // DB is an open database. It is safe for concurrent use.
@@ -39,6 +42,7 @@ type DB struct {
 	sql       backend
 	key       *seal.Key
 	directory *hook.Directory
+	mail      bool
 	log       *slog.Logger
 
 	names sync.Map // event type name to its number, and back
@@ -94,7 +98,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	db := &DB{key: o.Key, directory: hook.NewDirectory(), log: o.Log}
+	db := &DB{key: o.Key, directory: hook.NewDirectory(), mail: o.Mail, log: o.Log}
 	sql, err := openSQLite(ctx, path, db.directory, db.knownType, o)
 	if err != nil {
 		return nil, fmt.Errorf("store: open %s: %w", path, err)
@@ -104,6 +108,11 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	for _, load := range []func(context.Context) error{db.checkKey, db.loadDirectory, db.loadNames} {
 		if err := load(ctx); err != nil {
 			return nil, fmt.Errorf("store: open %s: %w", path, errors.Join(err, sql.close()))
+		}
+	}
+	if o.Deliver && !o.Mail {
+		if err := db.endMails(time.Now()); err != nil { // on a full disk, which is no reason not to start
+			o.Log.Error("mails that nobody sends any more are still waiting; they end at the next start", "err", err)
 		}
 	}
 	return db, nil

@@ -25,7 +25,7 @@ import (
 // eachStore runs a test on every kind of database.
 func eachStore(t *testing.T, f func(t *testing.T, o Options)) {
 	t.Run("sqlite", func(t *testing.T) {
-		f(t, Options{Database: "sqlite:" + filepath.Join(t.TempDir(), "test.db"), Key: testKey(t, 1), Deliver: true})
+		f(t, Options{Database: "sqlite:" + filepath.Join(t.TempDir(), "test.db"), Key: testKey(t, 1), Deliver: true, Mail: true})
 	})
 }
 
