@@ -609,6 +609,10 @@ func TestWake(t *testing.T) {
 	})
 }
 
+// Where there is no mail server there is no sender, and nobody who puts a mail has to
+// know that.
+func TestWakeNobody(*testing.T) { (*mail.Sender)(nil).Wake() }
+
 // A sender that is stopped gives a mail that is under way a while, then gives it
 // back: it is due at once, and has not lost an attempt.
 func TestStop(t *testing.T) {
@@ -723,6 +727,10 @@ func TestConfig(t *testing.T) {
 			c.edit(&config)
 			if _, err := mail.New(nil, config); err == nil || err.Error() != "mail: "+c.want {
 				t.Errorf("%v, want %s", err, c.want)
+			}
+			// The installation is not people's to set, so it is not looked at before there is one.
+			if err := config.Check(); (err == nil) != (c.name == "installation") || err != nil && err.Error() != "mail: "+c.want {
+				t.Errorf("before there is an installation: %v", err)
 			}
 		})
 	}

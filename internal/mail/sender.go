@@ -93,8 +93,29 @@ type Sender struct {
 	rest  time.Time // until when the server is left alone
 }
 
+// Check returns what is wrong with the settings, but for the installation: the others
+// are people's.
+func (c Config) Check() error {
+	_, faults := c.withDefaults().check()
+	return faults.Err("mail")
+}
+
 // New returns a Sender, or what is wrong with the settings.
 func New(s Store, c Config) (*Sender, error) {
+	c = c.withDefaults()
+	from, faults := c.check()
+	if c.Installation == "" || strings.ContainsFunc(c.Installation, func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+	}) {
+		faults.Add("installation", "%q is not made of letters and digits", c.Installation)
+	}
+	if err := faults.Err("mail"); err != nil {
+		return nil, err
+	}
+	return &Sender{Config: c, store: s, from: from, wake: make(chan struct{}, 1)}, nil
+}
+
+func (c Config) withDefaults() Config {
 	c.TLS = cmp.Or(c.TLS, StartTLS)
 	if c.Port == 0 {
 		c.Port = 587
@@ -117,15 +138,10 @@ func New(s Store, c Config) (*Sender, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	from, err := c.check()
-	if err != nil {
-		return nil, err
-	}
-	return &Sender{Config: c, store: s, from: from, wake: make(chan struct{}, 1)}, nil
+	return c
 }
 
-func (c *Config) check() (from *mail.Address, err error) {
-	var f hook.Faults
+func (c Config) check() (from *mail.Address, f hook.Faults) {
 	if err := checkName(c.Host); err != nil {
 		f.Add("host", "%q %v", c.Host, err)
 	}
@@ -140,7 +156,7 @@ func (c *Config) check() (from *mail.Address, err error) {
 	if (c.Username == "") != (c.Password == "") {
 		f.Add("username", "and password are given both or not at all")
 	}
-	from, err = mail.ParseAddress(c.From)
+	from, err := mail.ParseAddress(c.From)
 	if err != nil || strings.ContainsFunc(c.From, unicode.IsControl) || outbox.CheckAddress(from.Address) != nil {
 		f.Add("from", "%q is not an e-mail address, as in Switchhook <switchhook@example.com>", c.From)
 	} else if !isASCII(from.Address) { // it is in every Message-ID, and few servers would take it
@@ -149,17 +165,12 @@ func (c *Config) check() (from *mail.Address, err error) {
 	if err := checkName(c.Hello); err != nil {
 		f.Add("hello", "%q %v", c.Hello, err)
 	}
-	if c.Installation == "" || strings.ContainsFunc(c.Installation, func(r rune) bool {
-		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
-	}) {
-		f.Add("installation", "%q is not made of letters and digits", c.Installation)
-	}
 	for name, d := range map[string]time.Duration{"timeout": c.Timeout, "answer timeout": c.AnswerTimeout, "stop timeout": c.StopTimeout} {
 		if d < 0 {
 			f.Add(name, "%v is less than 0", d)
 		}
 	}
-	return from, f.Err("mail")
+	return from, f
 }
 
 // checkName accepts names of hosts and IP addresses.
@@ -188,8 +199,12 @@ const (
 	storeAgain = time.Second
 )
 
-// Wake tells the sender that a message was put into the outbox.
+// Wake tells the sender that a message was put into the outbox. A nil Sender, which a
+// platform without a mail server has, needs not be told.
 func (s *Sender) Wake() {
+	if s == nil {
+		return
+	}
 	select {
 	case s.wake <- struct{}{}:
 	default: // it will look anyway
