@@ -19,6 +19,7 @@ import (
 	"github.com/switchhook/switchhook/internal/deliver"
 	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/intake"
+	"github.com/switchhook/switchhook/internal/mail"
 	"github.com/switchhook/switchhook/internal/manage"
 	"github.com/switchhook/switchhook/internal/oauth"
 	"github.com/switchhook/switchhook/internal/outbound"
@@ -32,6 +33,7 @@ type platform struct {
 	store   *store.DB
 	client  *outbound.Client
 	sender  *deliver.Sender
+	mailer  *mail.Sender // nil without a mail server
 	intake  *intake.Intake
 	manager *manage.Manager
 	rounds  *rounds.Keeper
@@ -47,6 +49,8 @@ type settings struct {
 	key      *seal.Key
 	outbound outbound.Config
 	deliver  deliver.Config
+	// mail says how mails are sent. nil: they are not.
+	mail *mail.Config
 	// retention is how long the log is kept.
 	retention time.Duration
 	publicURL string
@@ -60,7 +64,7 @@ type settings struct {
 func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 	s.every = cmp.Or(s.every, rounds.Every)
 	p := &platform{retention: s.retention, log: s.log}
-	p.store, err = store.Open(ctx, store.Options{Database: s.database, Key: s.key, Deliver: true, Log: s.log})
+	p.store, err = store.Open(ctx, store.Options{Database: s.database, Key: s.key, Deliver: true, Mail: s.mail != nil, Log: s.log})
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +89,9 @@ func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.mailer, err = newMailer(p.store, s.mail, s.log); err != nil {
+		return nil, err
+	}
 	p.intake = &intake.Intake{Catalog: types, Directory: p.store.Directory(), Store: p.store, Sender: p.sender, IDs: ids}
 	p.manager = &manage.Manager{
 		Store: p.store, Directory: p.store.Directory(), Catalog: types, Sender: p.sender,
@@ -98,6 +105,21 @@ func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 		Tokens: oauth.New(s.key.Derive), PageKey: s.key.Derive("pages"), Rates: s.rates, PublicURL: s.publicURL, Version: version(), Log: s.log,
 	})
 	return p, nil
+}
+
+// newMailer returns what sends the mails, or nil if there is no mail server.
+func newMailer(db *store.DB, c *mail.Config, log *slog.Logger) (*mail.Sender, error) {
+	if c == nil {
+		log.Info("no mail server is configured (--smtp): notices are in this log and in the API only")
+		return nil, nil
+	}
+	installation, err := db.Installation()
+	if err != nil {
+		return nil, err
+	}
+	own := *c
+	own.Installation, own.Log = installation, log
+	return mail.New(db, own)
 }
 
 // loadCatalog returns the built-in event types and those that were imported.
@@ -159,7 +181,10 @@ func (p *platform) serve(ctx context.Context, l net.Listener) error {
 	sending, stopSending := context.WithCancel(context.WithoutCancel(ctx))
 	var helpers sync.WaitGroup
 	helpers.Go(func() { p.expire(sending) })
-	helpers.Go(func() { p.rounds.Run(sending) })
+	helpers.Go(func() { p.rounds.Run(ctx) })
+	if p.mailer != nil {
+		helpers.Go(func() { _ = p.mailer.Run(sending) }) // it ends well, or not at all
+	}
 	sent := make(chan error, 1)
 	go func() { sent <- p.sender.Run(sending) }()
 	served := make(chan error, 1)

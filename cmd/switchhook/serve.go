@@ -41,6 +41,7 @@ type serveFlags struct {
 	stopTimeout, retention, every                   time.Duration
 	maxSubscriptions                                int
 	rates                                           api.Rates
+	smtp                                            smtpFlags
 	logLevel, logFormat                             string
 	ready                                           bool
 }
@@ -83,6 +84,7 @@ precedence: flag, environment, file, default.`,
 	fl.IntVar(&f.rates.Light, "rate-limit-light", 0, "light calls of the public API that an account may make in a second (0: no limit)")
 	fl.IntVar(&f.rates.Medium, "rate-limit-medium", 0, "medium calls of the public API that an account may make in a second (0: no limit)")
 	fl.IntVar(&f.rates.Heavy, "rate-limit-heavy", 0, "heavy calls of the public API that an account may make in a second (0: no limit)")
+	f.smtp.add(fl)
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	fl.BoolVar(&f.ready, "ready", false, "print the URL on standard output once requests are answered")
@@ -107,6 +109,10 @@ func (f *serveFlags) run(cmd *cobra.Command) error {
 	if err := f.check(); err != nil {
 		return err
 	}
+	mails, err := f.smtp.config(cmd.Flags())
+	if err != nil {
+		return err
+	}
 	ctx := cmd.Context()
 	l, err := net.Listen("tcp", f.listen)
 	if err != nil {
@@ -115,6 +121,9 @@ func (f *serveFlags) run(cmd *cobra.Command) error {
 	s, err := f.settings(log)
 	if err != nil {
 		return errors.Join(err, l.Close())
+	}
+	if s.mail = mails; mails != nil {
+		mails.StopTimeout = f.stopTimeout
 	}
 	ignoreFileSize()
 	p, err := newPlatform(ctx, s)
