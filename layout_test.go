@@ -21,7 +21,7 @@ const module = "github.com/switchhook/switchhook"
 var arrows = map[string][]string{
 	"cmd/switchhook": {"internal/...", "webhook"},
 
-	"internal/api": {"internal/catalog", "internal/deliver", "internal/hook", "internal/intake", "internal/manage", "internal/oauth", "internal/outbound", "webhook"},
+	"internal/api": {"internal/catalog", "internal/deliver", "internal/hook", "internal/intake", "internal/manage", "internal/oauth", "internal/outbound", "internal/outbox", "webhook"},
 
 	"internal/rounds":    {"internal/hook"},
 	"internal/intake":    {"internal/canon", "internal/catalog", "internal/hook", "webhook"},

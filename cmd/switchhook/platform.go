@@ -99,9 +99,9 @@ func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 		MaxSubscriptions: s.maxSubscriptions, Every: s.every, PublicURL: s.publicURL, Log: s.log,
 	}
 	p.rounds = rounds.New(p.store.Directory(), p.manager, s.every, s.log)
-	p.manager.Rounds = p.rounds
+	p.manager.Rounds, p.manager.Mail = p.rounds, p.mailer
 	p.handler = api.New(api.Config{
-		Store: p.store, Directory: p.store.Directory(), Intake: p.intake, Manager: p.manager, Catalog: types, Client: p.client, Sender: p.sender,
+		Store: p.store, Directory: p.store.Directory(), Intake: p.intake, Manager: p.manager, Catalog: types, Client: p.client, Sender: p.sender, Mailer: p.mailer,
 		Tokens: oauth.New(s.key.Derive), PageKey: s.key.Derive("pages"), Rates: s.rates, PublicURL: s.publicURL, Version: version(), Log: s.log,
 	})
 	return p, nil

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/switchhook/switchhook/internal/smtptest"
 )
 
 // Scripts in testdata/script tell what people do with the program, a story to a
@@ -20,6 +22,10 @@ import (
 //	endpoint NAME SECRET   start an endpoint and set NAME_URL and NAME_SECRET
 //	answer NAME STATUS     let the endpoint answer so; 0: as it should
 //	settle                 wait until no delivery is waiting
+//	mailserver             start a mail server that takes the password of bob, set
+//	                       SMTP, and write its authority to ca.pem; it refuses
+//	                       refused@example.com, and puts off later@example.com
+//	[!] logged PATTERN     look for a line in the log of the platform
 //	field NAME PATTERN     set a variable to what the pattern's group finds in
 //	                       the last standard output
 func TestScripts(t *testing.T) {
@@ -35,6 +41,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": serveCmd, "endpoint": endpointCmd, "answer": answerCmd, "settle": settleCmd, "field": fieldCmd,
+			"mailserver": mailserverCmd, "logged": loggedCmd,
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 	})
@@ -93,6 +100,36 @@ func settleCmd(ts *testscript.TestScript, _ bool, _ []string) {
 		s.up.ask("GET", operator+"/deliveries?state=waiting", "", http.StatusOK, &list)
 		return len(list.Deliveries) == 0
 	})
+}
+
+func mailserverCmd(ts *testscript.TestScript, _ bool, _ []string) {
+	s := smtptest.New()
+	s.OnAuth = func(l smtptest.Login) error {
+		if l.Username != "bob" || l.Password != "open-sesame" {
+			return smtptest.Says(535, "wrong password")
+		}
+		return nil
+	}
+	s.OnRcpt = func(to string) error {
+		switch to {
+		case "refused@example.com":
+			return smtptest.Says(550, "no such user")
+		case "later@example.com":
+			return smtptest.Says(451, "greylisted")
+		}
+		return nil
+	}
+	port, _ := s.Listen(scriptOf(ts).t, "127.0.0.1:0")
+	ts.Setenv("SMTP", "localhost:"+strconv.Itoa(port))
+	ts.Check(os.WriteFile(ts.MkAbs("ca.pem"), smtptest.CA().PEM(), 0o600))
+}
+
+func loggedCmd(ts *testscript.TestScript, neg bool, args []string) {
+	pattern, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	if log := scriptOf(ts).up.stderr.String(); pattern.MatchString(log) == neg {
+		ts.Fatalf("%s is in the log: %v; the log is\n%s", args[0], !neg, log)
+	}
 }
 
 func fieldCmd(ts *testscript.TestScript, _ bool, args []string) {

@@ -27,6 +27,7 @@ import (
 	"github.com/switchhook/switchhook/internal/manage"
 	"github.com/switchhook/switchhook/internal/oauth"
 	"github.com/switchhook/switchhook/internal/outbound"
+	"github.com/switchhook/switchhook/internal/outbox"
 	"github.com/switchhook/switchhook/webhook"
 )
 
@@ -46,8 +47,19 @@ type Store interface {
 	// DeletedSubscription returns one that the log still names, or nil.
 	DeletedSubscription(ctx context.Context, k hook.SubscriptionKey) (*hook.Subscription, error)
 
+	// Mails returns the latest messages of the outbox.
+	Mails(ctx context.Context, limit int) ([]*outbox.Message, error)
+	Mail(ctx context.Context, id int64) (*outbox.Message, error)
+	PutMail(*outbox.Message) error
+
 	PutCatalogDocument(product string, source []byte, now time.Time, entries ...hook.AuditEntry) error
 	SetCheckMode(eventType string, m hook.CheckMode, entries ...hook.AuditEntry) error
+}
+
+// Mailer sends what is in the outbox.
+type Mailer interface {
+	// Wake says that something was put in.
+	Wake()
 }
 
 // Config says what the API is for.
@@ -59,6 +71,7 @@ type Config struct {
 	Catalog   *catalog.Catalog
 	Client    *outbound.Client
 	Sender    *deliver.Sender
+	Mailer    Mailer
 	Tokens    *oauth.Tokens
 	// PageKey signs page tokens. All nodes have the same one.
 	PageKey []byte
@@ -162,6 +175,10 @@ func (a *api) routes() map[string]route {
 		"POST " + operator + "/catalog":                 {manage, a.importCatalog},
 
 		"GET " + operator + "/audit": {read, a.audit},
+
+		"GET " + operator + "/notices":       {read, a.notices},
+		"GET " + operator + "/notices/{id}":  {read, a.notice},
+		"POST " + operator + "/notices/test": {manage, a.testNotice},
 	}
 }
 

@@ -49,6 +49,7 @@ type platform struct {
 	catalog *catalog.Catalog
 	handler http.Handler
 	log     *buffer
+	mailer  woken
 
 	// url is where the API is served, or empty in a bubble, where a real socket would
 	// stop the clock.
@@ -71,6 +72,8 @@ type options struct {
 	rates Rates
 	// idle: nothing is sent.
 	idle bool
+	// noMail: there is no mail server. Otherwise mails wait for a test to send them.
+	noMail bool
 }
 
 // Operator keys, by what they may do.
@@ -88,7 +91,7 @@ func newPlatform(t testing.TB, o options) *platform {
 	sealing, err := seal.NewKey(bytes.Repeat([]byte{7}, 32))
 	must(t, err)
 	p.db, err = store.Open(t.Context(), store.Options{
-		Database: "sqlite:" + filepath.Join(t.TempDir(), "test.db"), Key: sealing, Deliver: true, Log: log,
+		Database: "sqlite:" + filepath.Join(t.TempDir(), "test.db"), Key: sealing, Deliver: true, Mail: !o.noMail, Log: log,
 	})
 	must(t, err)
 	p.close = sync.OnceValue(p.db.Close)
@@ -125,7 +128,7 @@ func newPlatform(t testing.TB, o options) *platform {
 		in.Store = o.store(p.db)
 	}
 	p.handler = New(Config{
-		Store: p.db, Directory: p.db.Directory(), Intake: in, Catalog: p.catalog, Client: client, Sender: sender, Tokens: oauth.New(sealing.Derive), PageKey: sealing.Derive("pages"), Rates: o.rates, Version: "1.2.3", Log: log,
+		Store: p.db, Directory: p.db.Directory(), Intake: in, Catalog: p.catalog, Client: client, Sender: sender, Mailer: &p.mailer, Tokens: oauth.New(sealing.Derive), PageKey: sealing.Derive("pages"), Rates: o.rates, Version: "1.2.3", Log: log,
 		Manager: &manage.Manager{
 			Store: p.db, Directory: p.db.Directory(), Catalog: p.catalog, Sender: sender,
 			Prober: &challenge.Prober{Client: client, IDs: ids}, Policy: call.Policy, Every: rounds.Every, Log: log,
@@ -138,6 +141,11 @@ func newPlatform(t testing.TB, o options) *platform {
 	}
 	return p
 }
+
+// woken counts how often it was woken.
+type woken struct{ atomic.Int32 }
+
+func (w *woken) Wake() { w.Add(1) }
 
 // start runs the sender and returns a function that stops it and waits.
 func start(t testing.TB, s *deliver.Sender) (stop func()) {

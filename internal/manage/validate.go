@@ -72,8 +72,8 @@ func (m *Manager) ask(ctx context.Context, by hook.Actor, id string, in hook.App
 		next.Generation++
 	}
 	c := hook.Change{
-		Validations:   []hook.Validation{{Subscription: s.Key, In: in, URL: e.URL, At: now, Occasion: occasion, Reason: r.Reason, State: e.State}},
-		Audit:         auditOf(by, &next, in, occasion, was.At(in).State, now),
+		Validations: []hook.Validation{{Subscription: s.Key, In: in, URL: e.URL, At: now, Occasion: occasion, Reason: r.Reason, State: e.State}},
+		Audit:       auditOf(by, &next, in, occasion, was.At(in).State, now),
 	}
 	if !reflect.DeepEqual(e, *was.At(in)) {
 		c.Subscriptions = []*hook.Subscription{&next}

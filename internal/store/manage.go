@@ -15,14 +15,9 @@ import (
 // that tell of it and what is to be remembered of it. Then the directory has it. What
 // is published from then on meets the platform as changed.
 func (db *DB) Change(c hook.Change, now time.Time, mails ...*outbox.Message) error {
-	return db.sql.write(func(t tx) error {
+	return db.writeWithMails(mails, func(t tx) error {
 		for _, step := range []func(tx, *hook.Change, int64) error{db.putEntries, removeEntries, putRecords} {
 			if err := step(t, &c, millis(now)); err != nil {
-				return err
-			}
-		}
-		for _, m := range mails {
-			if err := putMail(t, m); err != nil {
 				return err
 			}
 		}
