@@ -88,7 +88,7 @@ func (a *api) testNotice(w http.ResponseWriter, r *http.Request) error {
 	}
 	m := &outbox.Message{
 		To: body.To, Subject: "A test mail from Switchhook", Created: time.Now(),
-		Text: "This mail shows that Switchhook can send you mails.\n\nIt was " + actor(r).String() + ".\n",
+		Text: "This mail shows that Switchhook can send you mails.\n\nIt was asked for with " + actor(r).String() + ".\n",
 	}
 	if err := a.Store.PutMail(m); err != nil {
 		return err
