@@ -34,7 +34,7 @@ import (
 // processes of their own, as in life.
 type bench struct {
 	events, endpoints, publishers, posters int
-	seconds, backlog                       int
+	seconds, backlog, logRows              int
 	only                                   []string
 
 	out     io.Writer
@@ -63,7 +63,8 @@ func newBench() *cobra.Command {
 	fl.IntVar(&b.publishers, "publishers", 4, "connections that publish them")
 	fl.IntVar(&b.posters, "posters", 64, "requests at a time of the bare client")
 	fl.IntVar(&b.seconds, "seconds", 10, "length of each latency measurement")
-	fl.StringSliceVar(&b.only, "only", []string{"throughput", "latency", "isolation"}, "what to measure")
+	fl.IntVar(&b.logRows, "log-rows", 1_000_000, "rows of the webhook log that is read")
+	fl.StringSliceVar(&b.only, "only", []string{"throughput", "latency", "isolation", "api", "log"}, "what to measure")
 	return cmd
 }
 
@@ -89,6 +90,8 @@ func (b *bench) run(ctx context.Context) (err error) {
 		{"throughput", b.throughput},
 		{"latency", b.latency},
 		{"isolation", b.isolation},
+		{"api", b.calls},
+		{"log", b.log},
 	} {
 		if slices.Contains(b.only, m.name) {
 			if err := m.run(ctx); err != nil {
@@ -165,6 +168,11 @@ func (p *process) memory() (now, peak float64) {
 // platform starts a platform on a fresh database with an app for each URL, bound
 // to carrier codes from 1 on.
 func (b *bench) platform(ctx context.Context, name string, urls ...string) (*process, string, error) {
+	return b.platformWith(ctx, name, func(*store.DB) error { return nil }, urls...)
+}
+
+// platformWith lets prepare add to the database first.
+func (b *bench) platformWith(ctx context.Context, name string, prepare func(*store.DB) error, urls ...string) (*process, string, error) {
 	file := filepath.Join(b.dir, name+".db")
 	key, _, err := seal.LoadOrCreate(file + ".key")
 	if err != nil {
@@ -178,8 +186,8 @@ func (b *bench) platform(ctx context.Context, name string, urls ...string) (*pro
 	now := time.Now()
 	for i, url := range urls {
 		app := &hook.App{
-			ID: fmt.Sprint("app", i), Account: "bench", Name: fmt.Sprint("app", i), ClientID: hook.NewID(),
-			Scopes: []string{"number_management_numbers:read:admin"}, CarrierCodes: []int32{int32(i + 1)}, SecretToken: benchSecret, Created: now,
+			ID: fmt.Sprint("app", i), Account: "bench", Name: fmt.Sprint("app", i), ClientID: fmt.Sprint("client", i), ClientSecret: hook.HashSecret(benchSecret),
+			Scopes: []string{"number_management_numbers:read:admin", "marketplace_app:read"}, CarrierCodes: []int32{int32(i + 1)}, SecretToken: benchSecret, Created: now,
 		}
 		id := hook.NewID()
 		k, _ := hook.KeyOf(id)
@@ -193,6 +201,7 @@ func (b *bench) platform(ctx context.Context, name string, urls ...string) (*pro
 	err = errors.Join(
 		db.Change(c, now),
 		db.CreateKey(&hook.OperatorKey{ID: hook.NewID(), Name: "bench", Scopes: hook.KeyScopes(), Created: now}, hook.Secret(b.key)),
+		prepare(db),
 		db.Close(),
 	)
 	if err != nil {

@@ -341,7 +341,7 @@ func (a *api) fail(w http.ResponseWriter, req *http.Request, err error) {
 		return
 	}
 	status, f := faultOf(err)
-	if status == http.StatusInternalServerError {
+	if status == http.StatusInternalServerError && req.Context().Err() == nil { // else nobody waits for it any more
 		a.Log.ErrorContext(req.Context(), "api", "route", req.Pattern, "err", err)
 	}
 	switch status {

@@ -48,6 +48,7 @@ type platform struct {
 	close   func() error // closes the database; it may be called again
 	catalog *catalog.Catalog
 	handler http.Handler
+	tokens  *oauth.Tokens
 	log     *buffer
 	mailer  woken
 
@@ -127,8 +128,9 @@ func newPlatform(t testing.TB, o options) *platform {
 	if o.store != nil {
 		in.Store = o.store(p.db)
 	}
+	p.tokens = oauth.New(sealing.Derive)
 	p.handler = New(Config{
-		Store: p.db, Directory: p.db.Directory(), Intake: in, Catalog: p.catalog, Client: client, Sender: sender, Mailer: &p.mailer, Tokens: oauth.New(sealing.Derive), PageKey: sealing.Derive("pages"), Rates: o.rates, Version: "1.2.3", Log: log,
+		Store: p.db, Directory: p.db.Directory(), Intake: in, Catalog: p.catalog, Client: client, Sender: sender, Mailer: &p.mailer, Tokens: p.tokens, PageKey: sealing.Derive("pages"), Rates: o.rates, Version: "1.2.3", Log: log,
 		Manager: &manage.Manager{
 			Store: p.db, Directory: p.db.Directory(), Catalog: p.catalog, Sender: sender,
 			Prober: &challenge.Prober{Client: client, IDs: ids}, Policy: call.Policy, Every: rounds.Every, Log: log,

@@ -20,11 +20,10 @@ type stream struct {
 const (
 	selectLogKeys = `SELECT key FROM subscriptions WHERE app_id = $1`
 
-	// The next stream of a subscription after a given one.
-	selectStream = `
-		SELECT type_id, part FROM attempts
-		WHERE subscription = $1 AND (type_id, part) > ($2, $3) AND part IS NOT NULL
-		ORDER BY type_id, part LIMIT 1`
+	// The next stream of a subscription, of the same event type or of a later one. A
+	// comparison of both columns as one row would go through all rows of the type.
+	selectPart = `SELECT part FROM attempts WHERE subscription = $1 AND type_id = $2 AND part > $3 ORDER BY part LIMIT 1`
+	selectType = `SELECT type_id FROM attempts WHERE subscription = $1 AND type_id > $2 AND part IS NOT NULL ORDER BY type_id LIMIT 1`
 
 	selectStreamEnd = `
 		SELECT id FROM attempts
@@ -91,23 +90,39 @@ func (db *DB) streams(t tx, f *hook.LogFilter) (all []stream, err error) {
 		return nil, nil // nothing of that type was ever sent
 	}
 	for _, k := range keys {
-		s := stream{k, wanted, -1}
-		for {
-			last := s
-			err := t.query(selectStream, func(r row) error { s.eventType, s.part = r.int(0), r.int(1); return nil }, k, last.eventType, last.part)
+		types := []int64{wanted}
+		if wanted == 0 {
+			if types, err = seek(t, selectType, 0, k); err != nil {
+				return nil, err
+			}
+		}
+		for _, eventType := range types {
+			parts, err := seek(t, selectPart, -1, k, eventType)
 			if err != nil {
 				return nil, err
 			}
-			if s == last || wanted != 0 && s.eventType != wanted {
-				break
-			}
-			retry, failed := s.part/2, s.part%2 == 1
-			if (f.Retry == nil || int64(*f.Retry) == retry) && (f.Failed == nil || *f.Failed == failed) {
-				all = append(all, s)
+			for _, p := range parts {
+				retry, failed := p/2, p%2 == 1
+				if (f.Retry == nil || int64(*f.Retry) == retry) && (f.Failed == nil || *f.Failed == failed) {
+					all = append(all, stream{k, eventType, p})
+				}
 			}
 		}
 	}
 	return all, nil
+}
+
+// seek returns the different values that a query finds, each by asking for the first
+// one above the last.
+func seek(t tx, query string, last int64, args ...any) (all []int64, err error) {
+	for {
+		n := len(all)
+		err := t.query(query, func(r row) error { all = append(all, r.int(0)); return nil }, append(slices.Clone(args), last)...)
+		if err != nil || len(all) == n {
+			return all, err
+		}
+		last = all[n]
+	}
 }
 
 // latest returns the latest rows of the streams with ids from first to before, the

@@ -446,7 +446,7 @@ func TestPlansUseIndexes(t *testing.T) {
 		selectDue, selectNext, takeDue, deleteDue, moveDue, selectKey,
 		selectEvent + `WHERE id = $1`,
 		selectAttempts + `WHERE event_id = $1 AND subscription = $2 ORDER BY id`,
-		selectUndelivered, selectWaiting, selectRecent, selectStream, selectStreamEnd, selectLogRow,
+		selectUndelivered, selectWaiting, selectRecent, selectPart, selectType, selectStreamEnd, selectLogRow,
 	} {
 		must(t, db.sql.read(context.Background(), func(x tx) error {
 			st, _, err := x.(sqliteTx).c.PrepareTransient("EXPLAIN QUERY PLAN " + query)
