@@ -140,7 +140,7 @@ func printPlan(o *output, p *manage.Plan, dryRun bool) error {
 			kept++
 		}
 		line := fmt.Sprintf("%s %s %s", planSigns[s.Action], s.Kind, s.Name)
-		if s.ID != "" && (!dryRun || s.Action != manage.Create) {
+		if s.ID != "" && !strings.HasSuffix(s.Name, s.ID) && (!dryRun || s.Action != manage.Create) {
 			line += " (" + s.ID + ")"
 		}
 		fmt.Fprintln(o.w, printable(line))

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"path"
 	"reflect"
 	"runtime/debug"
 	"strconv"
@@ -112,9 +113,21 @@ func New(c Config) http.Handler {
 			w.Header().Set("Allow", strings.Join(methods, ", "))
 			return &methodError{r.Method, r.URL.Path}
 		}
-		return &hook.Error{Kind: hook.NotFound, Subject: r.Method + " " + r.URL.Path, Detail: "is no call of this API"}
+		return noCall(r)
 	}}))
-	return mux
+	unclean := a.handle(route{open{}, func(_ http.ResponseWriter, r *http.Request) error { return noCall(r) }})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The mux would redirect, and clients would take their tokens along.
+		if p := r.URL.Path; p != path.Clean(p) && p != path.Clean(p)+"/" {
+			unclean(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func noCall(r *http.Request) error {
+	return &hook.Error{Kind: hook.NotFound, Subject: r.Method + " " + r.URL.Path, Detail: "is no call of this API"}
 }
 
 // methodsOf returns the methods with which a request's path can be called.

@@ -59,7 +59,7 @@ func (a *api) token(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	writeJSON(w, http.StatusOK, AccessToken{
-		a.Tokens.Issue(app, secret, account, now), "bearer", int(oauth.Life / time.Second), strings.Join(app.Scopes, " "), a.publicURL(r),
+		a.Tokens.Issue(app, secret, account, now), "bearer", int(oauth.Life / time.Second), strings.Join(scopesOf(app), " "), a.publicURL(r),
 	})
 	return nil
 }

@@ -29,6 +29,13 @@ const (
 // Each app has these without being given them.
 var automaticScopes = []string{scopeWrite, scopeUpdate, scopeDelete, scopeList}
 
+// scopesOf returns all scopes of an app.
+func scopesOf(a *hook.App) []string {
+	all := slices.Concat(a.Scopes, automaticScopes)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 // grantOf is where the context of a request has what its access token grants.
 type grantOf struct{}
 

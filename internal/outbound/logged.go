@@ -19,7 +19,7 @@ func (c *Client) LoggedHeader(a *hook.Attempt, clientID string, body int) [][2]s
 		{"content-type", webhook.ContentType},
 		{"content-length", strconv.Itoa(body)},
 		{"accept-encoding", "gzip"},
-		{strings.ToLower(webhook.HeaderClientID), clientID},
+		{webhook.HeaderClientID, clientID},
 		{webhook.HeaderTimestamp, strconv.FormatInt(a.Started.Unix(), 10)},
 		{webhook.HeaderSignature, "v0=" + stars},
 		{webhook.HeaderRequestID, a.Delivery.String()},
@@ -32,7 +32,10 @@ func (c *Client) LoggedHeader(a *hook.Attempt, clientID string, body int) [][2]s
 	case hook.AuthOAuth:
 		h = append(h, [2]string{"authorization", "Bearer " + stars})
 	case hook.AuthHeader:
-		h = append(h, [2]string{strings.ToLower(a.Target.Header), stars})
+		h = append(h, [2]string{a.Target.Header, stars})
+	}
+	for i := range h {
+		h[i][0] = strings.ToLower(h[i][0])
 	}
 	return h
 }
