@@ -136,7 +136,7 @@ const (
 	selectRecent      = `SELECT id, owed, type_id FROM events WHERE id >= $1 AND id <= $2 ORDER BY id DESC LIMIT $3`
 	selectUndelivered = `
 		SELECT DISTINCT event_id FROM attempts
-		WHERE state IN (2, 3, 4) AND subscription = $1 AND event_id >= $2 AND event_id <= $3
+		WHERE state > 1 AND subscription = $1 AND event_id >= $2 AND event_id <= $3
 		ORDER BY event_id DESC LIMIT $4`
 	selectWaiting = `
 		SELECT due_at, event_id FROM due
