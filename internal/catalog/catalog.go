@@ -37,6 +37,8 @@ type snapshot struct {
 	modes map[string]hook.CheckMode
 	types map[string]*Type
 	names []string // of types, sorted
+
+	exports map[string]func() Export // by product
 }
 
 // New returns a catalog of documents, as if they were put one after the other.
@@ -71,6 +73,31 @@ func (c *Catalog) Documents() []*Document {
 	docs := slices.Clone(c.current.Load().docs)
 	slices.SortFunc(docs, func(a, b *Document) int { return strings.Compare(a.Product, b.Product) })
 	return docs
+}
+
+// Product returns the document of a product and those of its event types that are
+// in effect, sorted by name; see [Catalog.Put] for those that are not. Where the
+// product has underscores the name may have hyphens, as public paths have them.
+func (c *Catalog) Product(name string) (doc *Document, types []*Type, ok bool) {
+	s := c.current.Load()
+	if doc = s.document(name); doc == nil {
+		return nil, nil, false
+	}
+	for _, t := range doc.Types {
+		if t := s.types[t.Name]; t.Product == doc.Product {
+			types = append(types, t)
+		}
+	}
+	return doc, types, true
+}
+
+// document returns the document of a product, or nil.
+func (s *snapshot) document(product string) *Document {
+	product = strings.ReplaceAll(product, "-", "_")
+	if i := slices.IndexFunc(s.docs, func(d *Document) bool { return d.Product == product }); i >= 0 {
+		return s.docs[i]
+	}
+	return nil
 }
 
 // Put adds a document, in place of the one of the same product if there is one.
@@ -116,7 +143,7 @@ func (c *Catalog) SetCheck(name string, m hook.CheckMode) error {
 }
 
 func newSnapshot(docs []*Document, modes map[string]hook.CheckMode) *snapshot {
-	s := &snapshot{docs: docs, modes: modes, types: map[string]*Type{}}
+	s := &snapshot{docs: docs, modes: modes, types: map[string]*Type{}, exports: map[string]func() Export{}}
 	for _, d := range docs {
 		for _, t := range d.Types {
 			if s.types[t.Name] != nil {
@@ -131,6 +158,9 @@ func newSnapshot(docs []*Document, modes map[string]hook.CheckMode) *snapshot {
 		}
 	}
 	s.names = slices.Sorted(maps.Keys(s.types))
+	for _, d := range docs {
+		s.exports[d.Product] = sync.OnceValue(func() Export { return s.export(d) })
+	}
 	return s
 }
 

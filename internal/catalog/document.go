@@ -21,7 +21,9 @@ type Document struct {
 	// Notes say what was wrong, in the order of the document. Of more than a
 	// thousand, the rest is only counted.
 	Notes []Note
-	// Source is the document as compact JSON, with the repairs.
+	// Source is the document as compact JSON, with the repairs, as others may have
+	// it: OpenAPI 3.1 whose event types are its webhooks. The paths of an API that it
+	// describes beside them are not in it.
 	Source []byte
 }
 
@@ -103,6 +105,7 @@ type Type struct {
 	Samples []Sample
 
 	check checker
+	entry string // where it is in Document.Source
 }
 
 // Sample is an example of a body.

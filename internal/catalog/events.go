@@ -18,8 +18,8 @@ type entry struct {
 	pointer string
 }
 
-// entries lists the places in the order of the document, webhooks first.
-func (p *parser) entries() []entry {
+// readEntries lists the places in the order of the document, webhooks first.
+func (p *parser) readEntries() {
 	var list []entry
 	webhooks := p.root.object("webhooks")
 	if webhooks != nil {
@@ -35,7 +35,10 @@ func (p *parser) entries() []entry {
 			}
 		}
 	}
-	return list
+	p.entries = list
+	for _, e := range list {
+		p.keys[strings.TrimPrefix(e.key, "/")] = true
+	}
 }
 
 // eventLike reports whether an entry of paths is an event rather than a path of
@@ -102,6 +105,7 @@ func (p *parser) add(e entry) {
 		Summary:     firstOf(post.text("summary"), item.text("summary")),
 		Description: firstOf(post.text("description"), body.text("description"), item.text("description")),
 		Samples:     samples,
+		entry:       e.pointer,
 	}
 	holders := []holder{{post, at}, {item, e.pointer}, {p.root, ""}}
 	p.entitle(t, lines, holders)
@@ -173,7 +177,7 @@ func (p *parser) name(e entry, said string, schema any, samples []Sample) string
 	switch {
 	case said == "" || said == key:
 		return key
-	case carried == key, p.isKey(said):
+	case carried == key, p.keys[said]:
 		p.note(Warning, e.pointer, "the description calls the event %s; it is called %s like its key", said, key)
 		return key
 	}
@@ -208,16 +212,6 @@ func (p *parser) carriedName(schema any, samples []Sample) string {
 		return ""
 	}
 	return name
-}
-
-// isKey reports whether the name is the key of an entry.
-func (p *parser) isKey(name string) bool {
-	for _, part := range []string{"webhooks", "paths"} {
-		if o := p.root.object(part); o.has(name) || o.has("/"+name) {
-			return true
-		}
-	}
-	return false
 }
 
 // media returns what the request body is as JSON.

@@ -29,6 +29,7 @@ import (
 func Parse(doc []byte) (*Document, error) {
 	p := parser{
 		doc:      &Document{},
+		keys:     map[string]bool{},
 		named:    map[string]string{},
 		repaired: map[*object]bool{},
 		shared:   map[Note]bool{},
@@ -41,7 +42,8 @@ func Parse(doc []byte) (*Document, error) {
 	if err := p.head(); err != nil {
 		return nil, fmt.Errorf("catalog: %w", err)
 	}
-	for _, e := range p.entries() {
+	p.readEntries()
+	for _, e := range p.entries {
 		p.add(e)
 	}
 	if len(p.doc.Types) == 0 {
@@ -58,6 +60,8 @@ type parser struct {
 	entry string // where the event type being read is
 	event string // its name, once that is known
 
+	entries  []entry
+	keys     map[string]bool   // of entries, without the slash of a path
 	named    map[string]string // where each event type is
 	repaired map[*object]bool  // schemas that have been through repair
 	referred []string          // places of schemas that are to be repaired
@@ -123,6 +127,7 @@ func (p *parser) finish() {
 	if p.dropped > 0 {
 		d.Notes = append(d.Notes, Note{Warning, "", "", fmt.Sprintf("%d more notes are left out", p.dropped)})
 	}
+	p.tidy()
 	d.Source = appendJSON(nil, p.root)
 }
 
