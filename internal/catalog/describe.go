@@ -10,6 +10,8 @@ import (
 type described struct {
 	event             string
 	classic, granular []string
+	prose             string // all other lines
+	lead              string // the first paragraph of them, in one line
 }
 
 // The lines are written for people, in Markdown and some HTML, by many hands:
@@ -25,6 +27,7 @@ var (
 	link       = regexp.MustCompile(`\[([^\[\]\n]*)\]\((?:[^()\n]|\([^()\n]*\))*\)`)
 	boldLabel  = regexp.MustCompile("\\*\\*[ `]*[A-Za-z][A-Za-z ]{2,24}[ `]*(?:\\*\\*\\s*:|:\\s*\\*\\*)")
 	emphasis   = strings.NewReplacer("*", " ", "`", " ", "\u00a0", " ")
+	marks      = strings.NewReplacer("*", "", "`", "")
 	labelled   = regexp.MustCompile(`^[\s>#+-]*([A-Za-z][A-Za-z ]{3,23}?)\s*[:：]+\s*(.*)$`)
 	separators = regexp.MustCompile(`[\s,;|、，]+`)
 	scopeName  = regexp.MustCompile(`^[a-z0-9_][A-Za-z0-9_.-]*(?::[A-Za-z0-9_.*-]+)*$`)
@@ -36,11 +39,12 @@ func describe(text string) described {
 	text = lineBreak.ReplaceAllString(text, "\n")
 	text = link.ReplaceAllString(text, "$1")
 	text = boldLabel.ReplaceAllString(text, "\n$0")
-	text = emphasis.Replace(text)
 
 	var d described
+	var rest prose
 	var list *[]string // that a label without a value on its line has begun
-	for line := range strings.Lines(text) {
+	for marked := range strings.Lines(text) {
+		line := emphasis.Replace(marked)
 		name, value := cutLabel(line)
 		switch name {
 		case "scopes":
@@ -54,31 +58,64 @@ func describe(text string) described {
 			}
 			continue
 		default:
-			list = more(list, line)
+			var read bool
+			if list, read = more(list, line); !read {
+				rest.add(marked)
+			}
 			continue
 		}
 		if value != "" {
-			*list = append(*list, scopes(value)...)
+			found := scopes(value)
+			if len(found) == 0 {
+				rest.add(marked) // it says something else
+			}
+			*list = append(*list, found...)
 			list = nil
 		}
 	}
 	d.classic, d.granular = unique(d.classic), unique(d.granular)
+	d.prose, d.lead = strings.TrimSpace(rest.text.String()), strings.Join(rest.lead, " ")
 	return d
 }
 
+// prose gathers the lines that are for people only.
+type prose struct {
+	text strings.Builder
+	lead []string // words of the first paragraph that is no title
+	over bool     // that paragraph
+}
+
+func (p *prose) add(line string) {
+	p.text.WriteString(line)
+	words := strings.Fields(strings.TrimLeft(marks.Replace(line), " \t>"))
+	title := len(words) == 0 || words[0][0] == '#' || strings.Trim(words[0], "-_=") == ""
+	switch {
+	case title:
+		p.over = len(p.lead) > 0
+	case !p.over:
+		p.lead = append(p.lead, words...)
+	}
+}
+
 // more reads a line of a list of scopes below its label, if there is one. It
-// returns the list if it may go on.
-func more(list *[]string, line string) *[]string {
+// returns the list if it may go on, and whether the line was one of it.
+func more(list *[]string, line string) (*[]string, bool) {
 	line = strings.TrimLeft(strings.TrimSpace(line), "-+ ")
 	if list == nil || line == "" {
-		return list
+		return list, false
 	}
 	found := scopes(line)
 	if len(found) == 0 {
-		return nil
+		return nil, false
 	}
 	*list = append(*list, found...)
-	return list
+	return list, true
+}
+
+// Prose returns the description without the lines that say what has a place of its
+// own in t: scopes and name. Links are reduced to their text.
+func (t *Type) Prose() string {
+	return describe(strings.ToValidUTF8(t.Description[:min(len(t.Description), maxDescription)], "")).prose
 }
 
 // cutLabel takes a line apart if it begins with one of the labels. In the longer

@@ -96,6 +96,9 @@ type Type struct {
 	ClassicScopes, GranularScopes []string
 
 	Summary, Description string
+	// Lead is what a list says of it: the summary, or, for many documents have none,
+	// how the description begins.
+	Lead string
 
 	// Schema is the JSON Schema of the body as the document has it, after
 	// repair. It stands alone: what it refers to elsewhere in the document is

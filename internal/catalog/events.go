@@ -107,12 +107,19 @@ func (p *parser) add(e entry) {
 		Samples:     samples,
 		entry:       e.pointer,
 	}
+	t.Lead = strings.Join(strings.Fields(firstOf(t.Summary, lines.lead)), " ")
+	if len(t.Lead) > maxLead {
+		t.Lead = strings.ToValidUTF8(t.Lead[:maxLead], "") + "..."
+	}
 	holders := []holder{{post, at}, {item, e.pointer}, {p.root, ""}}
 	p.entitle(t, lines, holders)
 	schema := p.compile(t, media, mediaAt, bodyAt)
 	p.route(t, schema, holders)
 	p.doc.Types = append(p.doc.Types, t)
 }
+
+// maxLead is the length of a line that can be read at a glance.
+const maxLead = 240
 
 // maxDescription is how much of a description is searched, from its end, which
 // is where scopes and event type stand.

@@ -48,6 +48,14 @@ func outline(d *Document) string {
 	return s
 }
 
+func fieldsIn(f Field) int {
+	n := 1
+	for _, child := range f.Fields {
+		n += fieldsIn(child)
+	}
+	return n
+}
+
 // FuzzParse looks for documents that make Parse panic, or give event types that
 // nobody can use, or whose source does not give the same ones.
 func FuzzParse(f *testing.F) {
@@ -83,6 +91,12 @@ func FuzzParse(f *testing.F) {
 					t.Errorf("sample %s of %s is %s", s.Name, ty.Name, s.Body)
 				}
 				ty.Check(s.Body)
+			}
+			if body, _ := ty.Body(); fieldsIn(body) > maxFields || (body.Type == "") != (ty.Schema == nil) {
+				t.Errorf("%s has %d fields and is %q", ty.Name, fieldsIn(body), body.Type)
+			}
+			if made := ty.MadeSample(); made != nil && !json.Valid(made) {
+				t.Errorf("the sample made for %s is %s", ty.Name, made)
 			}
 		}
 		again, err := Parse(doc.Source)
