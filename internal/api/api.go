@@ -104,6 +104,7 @@ func New(c Config) http.Handler {
 		mux.Handle(pattern, a.handle(r))
 	}
 	mux.Handle("POST /oauth/token", a.handle(route{open{}, a.token}))
+	mux.Handle("GET /api-hub/{product}/events/webhooks.json", a.handle(route{open{}, a.exportCatalog}))
 	mux.Handle("GET /health", a.handle(route{open{}, func(w http.ResponseWriter, _ *http.Request) error {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "ok", "version": c.Version})
 		return nil

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -134,5 +135,23 @@ func (a *api) importCatalog(w http.ResponseWriter, r *http.Request) error {
 		v.Types = append(v.Types, t.Name)
 	}
 	writeJSON(w, http.StatusOK, v)
+	return nil
+}
+
+// exportCatalog hands out the document of a product, in the form that importCatalog
+// takes, to everybody: also to programs in browsers.
+func (a *api) exportCatalog(w http.ResponseWriter, r *http.Request) error {
+	h := w.Header()
+	h.Set("Access-Control-Allow-Origin", "*")
+	product := r.PathValue("product")
+	doc, ok := a.Catalog.Export(product)
+	if !ok {
+		return &hook.Error{Kind: hook.NotFound, Subject: fmt.Sprintf("product %.100q", product), Detail: "is not in the catalog"}
+	}
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "public, max-age=60")
+	h.Set("ETag", `"`+doc.Version+`"`)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(doc.JSON))
 	return nil
 }

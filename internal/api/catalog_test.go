@@ -2,7 +2,10 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -160,5 +163,101 @@ func TestImportRefused(t *testing.T) {
 	docs, err := p.db.CatalogDocuments(t.Context())
 	if err != nil || len(docs) != 0 {
 		t.Errorf("%d documents are kept, %v", len(docs), err)
+	}
+}
+
+// orders is a document in YAML, in the rendering that has events among the paths.
+const orders = `
+openapi: 3.1.0
+info: {title: Orders, version: 1.0}
+paths:
+  order.placed:
+    post:
+      summary: Order placed
+      description: "**Scopes:** order:read"
+      requestBody:
+        content:
+          application/json:
+            schema: {$ref: "#/components/schemas/Order"}
+            examples: {one: {value: {event: order.placed, payload: {account_id: a, total: 3}}}}
+  /orders: {get: {responses: {200: {description: No event.}}}}
+components:
+  schemas:
+    Order: {type: object, properties: {event: {const: order.placed}, payload: {type: object, nullable: true, properties: {total: {type: long}}}}}
+`
+
+// exportOf downloads the document of a product, as everybody may.
+func (p *platform) exportOf(product string) reply {
+	p.t.Helper()
+	return p.want(http.StatusOK, "GET", "/api-hub/"+product+"/events/webhooks.json", "", with(""))
+}
+
+// What one platform hands out makes another have the same catalog.
+func TestExportMakesTheSameCatalog(t *testing.T) {
+	here, there := newPlatform(t, options{idle: true}), newPlatform(t, options{idle: true})
+	here.want(200, "POST", operator+"/catalog", shop)
+	here.want(200, "POST", operator+"/catalog", orders)
+	here.want(204, "PUT", operator+"/event_types/shop.order_gone/check", `{"check":"strict"}`)
+	for _, product := range []string{"number_management", "orders", "shop"} {
+		a := here.exportOf(product)
+		if v := read[imported](t, there.want(200, "POST", operator+"/catalog", a.body)); v.Product != product {
+			t.Errorf("there it is imported as %s", v.Product)
+		}
+		if again := there.exportOf(product); again.body != a.body || again.header.Get("ETag") != a.header.Get("ETag") {
+			t.Errorf("there %s is %s, here it is %s", product, again.body, a.body)
+		}
+	}
+	type list struct {
+		Types []EventType `json:"event_types"`
+	}
+	path := operator + "/event_types"
+	for _, x := range get[list](here, path).Types {
+		one := path + "/" + x.Name
+		if a, b := here.want(200, "GET", one, "").body, there.want(200, "GET", one, "").body; a != b {
+			t.Errorf("here it is %s, there it is %s", a, b)
+		}
+	}
+	if a, b := here.want(200, "GET", path, "").body, there.want(200, "GET", path, "").body; a != b {
+		t.Errorf("here there are %s, there there are %s", a, b)
+	}
+}
+
+// The document is for everybody, and cheap to ask for again.
+func TestExport(t *testing.T) {
+	p := newPlatform(t, options{idle: true})
+	p.want(200, "POST", operator+"/catalog", orders)
+	const path = "/api-hub/orders/events/webhooks.json"
+	var b strings.Builder
+	show := func(what string, a reply) {
+		fmt.Fprintf(&b, "== %s: %s\n%d\n", what, a.call, a.status)
+		for _, name := range slices.Sorted(maps.Keys(a.header)) {
+			if name != "Date" && name != "X-Zm-Trackingid" {
+				fmt.Fprintf(&b, "%s: %s\n", name, a.header.Get(name))
+			}
+		}
+		fmt.Fprintf(&b, "%s\n", indent(a.body))
+	}
+	first := p.exportOf("orders")
+	tag := header("If-None-Match", first.header.Get("ETag"))
+	show("as it is", first)
+	show("only its headers", p.call("HEAD", path, "", with("")))
+	show("still the same", p.call("GET", path, "", with(""), tag))
+	show("unknown", p.call("GET", "/api-hub/none/events/webhooks.json", "", with("")))
+	show("another method", p.call("POST", path, "{}", with("")))
+	golden(t, "export.golden", b.String())
+
+	// As public paths have it.
+	if a := p.exportOf("number-management"); a.body != p.exportOf("number_management").body {
+		t.Errorf("%s: %s", a.call, a.body)
+	}
+	// What replaces it, in part or whole, is there at once.
+	p.want(204, "PUT", operator+"/event_types/order.placed/check", `{"check":"off"}`)
+	second := p.want(200, "GET", path, "", with(""), tag)
+	if second.body == first.body || !strings.Contains(second.body, `"x-switchhook-check":"off"`) {
+		t.Errorf("after a change of the mode: %s", second.body)
+	}
+	p.want(200, "POST", operator+"/catalog", strings.ReplaceAll(orders, "order.placed", "order.sent"))
+	if a := p.want(200, "GET", path, "", with(""), tag); strings.Contains(a.body, "order.placed") || !strings.Contains(a.body, "order.sent") {
+		t.Errorf("after another import: %s", a.body)
 	}
 }
