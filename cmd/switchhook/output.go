@@ -7,9 +7,10 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
-	"unicode"
 
 	"github.com/spf13/cobra"
+
+	"github.com/switchhook/switchhook/internal/hook"
 )
 
 // output writes results as people or programs want them. Results go to standard
@@ -123,24 +124,5 @@ func (o *output) fields(pairs ...string) error {
 	return t.Flush()
 }
 
-// printable escapes what could make a terminal show something else than there is:
-// control characters and those that change the direction of writing. What comes
-// from an endpoint or a producer is somebody else's.
-func printable(s string) string {
-	if !strings.ContainsFunc(s, unsafeRune) {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		if unsafeRune(r) {
-			fmt.Fprintf(&b, `\u%04x`, r)
-		} else {
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
-}
-
-func unsafeRune(r rune) bool {
-	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\uFEFF' || r == '\u2028' || r == '\u2029'
-}
+// printable is what the terminal is given of a text of somebody else.
+func printable(s string) string { return hook.Printable(s) }
