@@ -23,6 +23,8 @@ var arrows = map[string][]string{
 
 	"internal/api": {"internal/catalog", "internal/deliver", "internal/hook", "internal/intake", "internal/manage", "internal/oauth", "internal/outbound", "internal/outbox", "webhook"},
 
+	"internal/console": {"internal/catalog", "internal/hook", "webhook"},
+
 	"internal/rounds":    {"internal/hook"},
 	"internal/intake":    {"internal/canon", "internal/catalog", "internal/hook", "webhook"},
 	"internal/manage":    {"internal/catalog", "internal/challenge", "internal/hook", "internal/outbox"},

@@ -16,6 +16,7 @@ import (
 	"github.com/switchhook/switchhook/internal/api"
 	"github.com/switchhook/switchhook/internal/catalog"
 	"github.com/switchhook/switchhook/internal/challenge"
+	"github.com/switchhook/switchhook/internal/console"
 	"github.com/switchhook/switchhook/internal/deliver"
 	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/intake"
@@ -100,10 +101,11 @@ func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 	}
 	p.rounds = rounds.New(p.store.Directory(), p.manager, s.every, s.log)
 	p.manager.Rounds, p.manager.Mail = p.rounds, p.mailer
-	p.handler = api.New(api.Config{
+	answers := api.New(api.Config{
 		Store: p.store, Directory: p.store.Directory(), Intake: p.intake, Manager: p.manager, Catalog: types, Client: p.client, Sender: p.sender, Mailer: p.mailer,
 		Tokens: oauth.New(s.key.Derive), PageKey: s.key.Derive("pages"), Rates: s.rates, PublicURL: s.publicURL, Version: version(), Log: s.log,
 	})
+	p.handler = console.New(console.Config{Catalog: types, Next: answers, Log: s.log})
 	return p, nil
 }
 

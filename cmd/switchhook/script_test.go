@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -26,6 +27,7 @@ import (
 //	                       SMTP, and write its authority to ca.pem; it refuses
 //	                       refused@example.com, and puts off later@example.com
 //	[!] logged PATTERN     look for a line in the log of the platform
+//	get STATUS PATH        ask for a page as anybody may; it is the next stdout
 //	field NAME PATTERN     set a variable to what the pattern's group finds in
 //	                       the last standard output
 func TestScripts(t *testing.T) {
@@ -40,7 +42,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": serveCmd, "endpoint": endpointCmd, "answer": answerCmd, "settle": settleCmd, "field": fieldCmd,
+			"serve": serveCmd, "endpoint": endpointCmd, "answer": answerCmd, "settle": settleCmd, "get": getCmd, "field": fieldCmd,
 			"mailserver": mailserverCmd, "logged": loggedCmd,
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
@@ -129,6 +131,20 @@ func loggedCmd(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	if log := scriptOf(ts).up.stderr.String(); pattern.MatchString(log) == neg {
 		ts.Fatalf("%s is in the log: %v; the log is\n%s", args[0], !neg, log)
+	}
+}
+
+func getCmd(ts *testscript.TestScript, _ bool, args []string) {
+	p := scriptOf(ts).up
+	req, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, p.url+args[1], nil)
+	ts.Check(err)
+	res, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	defer res.Body.Close()
+	_, err = io.Copy(ts.Stdout(), res.Body)
+	ts.Check(err)
+	if strconv.Itoa(res.StatusCode) != args[0] {
+		ts.Fatalf("%s: status %d, want %s", args[1], res.StatusCode, args[0])
 	}
 }
 
