@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+
+	"github.com/switchhook/switchhook/internal/hook"
 )
 
 // FuzzCheck looks for a schema and a body that only the acceptor accepts, and
@@ -105,6 +107,24 @@ func FuzzParse(f *testing.F) {
 		}
 		if got, want := outline(again), outline(doc); got != want {
 			t.Errorf("the source has %s\nthe document has %s", got, want)
+		}
+
+		c := New(doc)
+		strict := *doc
+		strict.Types = nil
+		for _, ty := range doc.Types {
+			if err := c.SetCheck(ty.Name, hook.CheckStrict); err != nil {
+				t.Fatal(err)
+			}
+			own, _ := c.Lookup(ty.Name)
+			strict.Types = append(strict.Types, own)
+		}
+		export, _ := c.Export(doc.Product)
+		if again, err = Parse(export.JSON); err != nil {
+			t.Fatalf("with modes it cannot be parsed: %v", err)
+		}
+		if got, want := outline(again), outline(&strict); got != want {
+			t.Errorf("with modes it has %s\nwant %s", got, want)
 		}
 	})
 }
