@@ -51,6 +51,10 @@ func (a *api) webhookLogs(w http.ResponseWriter, r *http.Request) error {
 		}
 		return &hook.Error{Kind: hook.LogNotPermitted, Subject: id}
 	}
+	if g.Account != g.App.Account {
+		// The log has the events of every account that has installed the app.
+		return &hook.Error{Kind: hook.LogNotPermitted, Subject: g.App.ID}
+	}
 	f, err := a.logFilter(r, now)
 	if err != nil {
 		return err

@@ -139,7 +139,11 @@ func (a *api) unsubscribe(w http.ResponseWriter, r *http.Request) error {
 
 // deleteOwnSubscription deletes a subscription.
 func (a *api) deleteOwnSubscription(w http.ResponseWriter, r *http.Request) error {
-	return noContent(w, a.Manager.Delete(actor(r), grant(r).App.ID, r.PathValue("id")))
+	g, only := grant(r), ""
+	if g.Account != g.App.Account {
+		only = g.Account
+	}
+	return noContent(w, a.Manager.Delete(actor(r), g.App.ID, r.PathValue("id"), only))
 }
 
 // SubscriberRow is a subscriber with the subscription, as the public API lists them.

@@ -284,13 +284,19 @@ func (m *Manager) resubscribe(by hook.Actor, app, id string, change func(*hook.S
 	}, now)
 }
 
-// Delete deletes a subscription that the app has made.
-func (m *Manager) Delete(by hook.Actor, app, id string) error {
+// Delete deletes a subscription that the app has made. If only is an account, it must
+// be the only one that is subscribed: nobody deletes what serves others.
+func (m *Manager) Delete(by hook.Actor, app, id, only string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s, _, err := m.own(app, id)
 	if err != nil {
 		return err
+	}
+	for _, x := range s.Subscribers {
+		if only != "" && x.Account != only {
+			return &hook.Error{Kind: hook.NotAuthorized, Subject: x.Account}
+		}
 	}
 	return m.deleteSubscription(by, s)
 }
