@@ -637,7 +637,7 @@ func TestPlatformChangesMeanwhile(t *testing.T) {
 			w.rotate("crm", hook.Secret(fmt.Sprint("token-number-", n)))
 		}
 		_, err := w.Apply(t.Context(), operator, m, false)
-		if kindOf(err) != hook.Conflict || !strings.Contains(err.Error(), "apply it again") {
+		if kindOf(err) != hook.Conflict || !strings.Contains(err.Error(), "try again") {
 			t.Errorf("%v, want a conflict", err)
 		}
 		if s := w.subscription("own"); s.URL != ownURL || w.db.Directory().Account("customer").Name != "Customer" {

@@ -258,11 +258,16 @@ func (m *Manager) DeleteApp(by hook.Actor, id string) error {
 		return err
 	}
 	subs, now := m.Directory.Subscriptions(id), time.Now()
-	err = m.store(hook.Change{
-		RemoveApps: []string{id},
-		Audit:      []hook.AuditEntry{{At: now, By: by, Action: hook.Removed, Kind: "app", Subject: a.ID, Name: a.Name}},
-	}, now)
-	if err != nil {
+	audit := []hook.AuditEntry{{At: now, By: by, Action: hook.Removed, Kind: "app", Subject: a.ID, Name: a.Name}}
+	// Whoever looks for one of these finds that it went with its app.
+	with := []string{fmt.Sprintf("with its app %q (%s)", a.Name, a.ID)}
+	for _, i := range m.Directory.Installations(id) {
+		audit = append(audit, hook.AuditEntry{At: now, By: by, Action: hook.Removed, Kind: "installation", Name: installationName(a, i.Account, i.User), Changes: with})
+	}
+	for _, s := range subs {
+		audit = append(audit, hook.AuditEntry{At: now, By: by, Action: hook.Removed, Kind: "subscription", Subject: s.ID, Name: s.Name, Changes: with})
+	}
+	if err := m.store(hook.Change{RemoveApps: []string{id}, Audit: audit}, now); err != nil {
 		return err
 	}
 	for _, s := range subs {

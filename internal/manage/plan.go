@@ -29,6 +29,8 @@ type Step struct {
 	Changes []string `json:"changes,omitempty"`
 	// Reason says why a step failed, or what the platform makes of it.
 	Reason string `json:"reason,omitempty"`
+
+	isNew bool // also if it fails, it makes something
 }
 
 // Action is what a step does.
@@ -100,12 +102,19 @@ type planner struct {
 	proofs map[proven]challenge.Result
 	drafts map[string]*draft // what was made up for new apps and subscriptions, by name
 
-	plan    Plan
-	change  hook.Change
-	missing []proof
-	faults  hook.Faults
-	known   map[string]*hook.Account // as the manifest will have them
-	seen    map[string]string        // what the manifest names, and where
+	plan     Plan
+	change   hook.Change
+	missing  []proof
+	unproven []unproven
+	faults   hook.Faults
+	known    map[string]*hook.Account // as the manifest will have them
+	seen     map[string]string        // what the manifest names, and where
+}
+
+// unproven is an endpoint that did not prove itself.
+type unproven struct {
+	in     hook.AppState
+	result challenge.Result
 }
 
 // draft is what something new is given: the same each time the plan is made. A
@@ -119,7 +128,7 @@ func (p *planner) step(a Action, kind, name, id string, changes []string) *Step 
 	if a == Update && len(changes) == 0 {
 		a = Keep
 	}
-	p.plan.Steps = append(p.plan.Steps, Step{Action: a, Kind: kind, Name: name, ID: id, Changes: changes})
+	p.plan.Steps = append(p.plan.Steps, Step{Action: a, Kind: kind, Name: name, ID: id, Changes: changes, isNew: a == Create})
 	return &p.plan.Steps[len(p.plan.Steps)-1]
 }
 
@@ -131,25 +140,26 @@ func (p *planner) once(key, where string) {
 	p.seen[key] = where
 }
 
-func (p *planner) make(mf *Manifest) {
-	p.known, p.seen = map[string]*hook.Account{}, map[string]string{}
-	for _, a := range p.m.Directory.Accounts() {
-		p.known[a.ID] = a
+func (p *planner) manifest(mf *Manifest) {
+	p.accounts(mf.Accounts, func(i int) string { return at("accounts/%d", i) })
+	for i := range mf.Apps {
+		p.app(&mf.Apps[i], at("apps/%d", i))
 	}
-	for i, a := range mf.Accounts {
-		p.account(a, at("accounts/%d", i))
+}
+
+// accounts plans accounts; where says at which place of the input each of them is.
+func (p *planner) accounts(all []Account, where func(i int) string) {
+	for i, a := range all {
+		p.account(a, where(i))
 	}
-	masters := map[string]bool{} // of accounts that the manifest does not name
+	masters := map[string]bool{} // of accounts that are not among them
 	for _, a := range p.known {
 		if _, named := p.seen["account "+a.ID]; !named {
 			masters[a.Master] = true
 		}
 	}
-	for i, a := range mf.Accounts {
-		p.master(a, masters, at("accounts/%d", i))
-	}
-	for i := range mf.Apps {
-		p.app(&mf.Apps[i], at("apps/%d", i))
+	for i, a := range all {
+		p.master(a, masters, where(i))
 	}
 }
 
@@ -178,40 +188,76 @@ func (p *planner) account(a Account, where string) {
 func (p *planner) people(a Account, where string) {
 	groups := p.m.Directory.Groups(a.ID)
 	for i, id := range a.Groups {
-		g := hook.Group{Account: a.ID, ID: id}
-		field := where + at("user_groups/%d", i)[1:]
-		p.faults = append(p.faults, g.Check().In(field)...)
+		field := fmt.Sprintf("%suser_groups/%d", where, i)
 		p.once("group "+a.ID+"/"+id, field)
-		if slices.Contains(groups, id) {
-			p.step(Keep, "user_group", a.ID+"/"+id, id, nil)
-			continue
-		}
-		p.step(Create, "user_group", a.ID+"/"+id, id, nil)
-		p.change.Groups = append(p.change.Groups, g)
+		p.group(a.ID, id, groups, field)
 	}
 	if a.Groups != nil {
-		for _, id := range groups {
-			if !slices.Contains(a.Groups, id) {
-				p.step(Remove, "user_group", a.ID+"/"+id, id, nil)
-				p.change.RemoveGroups = append(p.change.RemoveGroups, hook.Group{Account: a.ID, ID: id})
-			}
+		gone := slices.DeleteFunc(groups, func(id string) bool { return slices.Contains(a.Groups, id) })
+		p.removeGroups(a.ID, gone)
+		if a.Users == nil {
+			p.ungroup(a.ID, gone)
 		}
 		groups = a.Groups
 	}
-	known := map[string]*hook.User{}
-	for _, u := range p.m.Directory.Users(a.ID) {
-		known[u.ID] = u
-	}
+	known := p.users(a.ID)
 	for i, u := range a.Users {
 		p.user(a.ID, u, known[u.ID], groups, where+at("users/%d", i)[1:])
 		delete(known, u.ID)
 	}
-	if a.Users == nil {
+	if a.Users != nil {
+		p.removeUsers(a.ID, slices.Sorted(maps.Keys(known)))
+	}
+}
+
+// group plans a group of users, whose id is the field.
+func (p *planner) group(account, id string, groups []string, field string) {
+	g := hook.Group{Account: account, ID: id}
+	for _, f := range g.Check() {
+		p.faults.Add(field, "%s", f.Message)
+	}
+	if slices.Contains(groups, id) {
+		p.step(Keep, "user_group", account+"/"+id, id, nil)
 		return
 	}
-	for _, id := range slices.Sorted(maps.Keys(known)) {
-		p.step(Remove, "user", a.ID+"/"+id, id, nil)
-		p.change.RemoveUsers = append(p.change.RemoveUsers, hook.User{Account: a.ID, ID: id})
+	p.step(Create, "user_group", account+"/"+id, id, nil)
+	p.change.Groups = append(p.change.Groups, g)
+}
+
+func (p *planner) removeGroups(account string, ids []string) {
+	for _, id := range ids {
+		p.step(Remove, "user_group", account+"/"+id, id, nil)
+		p.change.RemoveGroups = append(p.change.RemoveGroups, hook.Group{Account: account, ID: id})
+	}
+}
+
+// ungroup takes groups that are removed off the users that are in them: what concerns
+// these must not concern a group of the same name that is made later.
+func (p *planner) ungroup(account string, groups []string) {
+	for _, u := range p.m.Directory.Users(account) {
+		left := slices.DeleteFunc(slices.Clone(u.Groups), func(g string) bool { return slices.Contains(groups, g) })
+		var d diff
+		d.list("groups", u.Groups, left)
+		if len(d) > 0 {
+			p.step(Update, "user", account+"/"+u.ID, u.ID, d)
+			p.change.Users = append(p.change.Users, &hook.User{Account: account, ID: u.ID, Groups: left})
+		}
+	}
+}
+
+// users returns the users that an account has now, by id.
+func (p *planner) users(account string) map[string]*hook.User {
+	known := map[string]*hook.User{}
+	for _, u := range p.m.Directory.Users(account) {
+		known[u.ID] = u
+	}
+	return known
+}
+
+func (p *planner) removeUsers(account string, ids []string) {
+	for _, id := range ids {
+		p.step(Remove, "user", account+"/"+id, id, nil)
+		p.change.RemoveUsers = append(p.change.RemoveUsers, hook.User{Account: account, ID: id})
 	}
 }
 
@@ -298,12 +344,15 @@ func (p *planner) app(a *App, where string) {
 		p.uninstall(next, a.Installations)
 	}
 	for i := range a.Subscriptions {
-		p.subscription(next, &a.Subscriptions[i], where+at("subscriptions/%d", i)[1:])
+		s := &a.Subscriptions[i]
+		p.subscription(next, s, p.findSubscription(next.ID, s.Name), where+at("subscriptions/%d", i)[1:])
 	}
 	if next.Disabled && now != nil && !now.Disabled {
 		p.callOff(next)
 	}
-	p.cap(next, where)
+	if n, limit := p.count(next); n > limit {
+		p.faults.Add(where+"subscriptions", "would be %d for this app; at most %d are allowed", n, limit)
+	}
 }
 
 // callOff cancels what is outstanding of a disabled app's subscriptions.
@@ -344,10 +393,14 @@ func (p *planner) newApp(a *hook.App) {
 func (p *planner) uninstall(a *hook.App, listed []Installation) {
 	for _, h := range p.m.Directory.Installations(a.ID) {
 		if !slices.Contains(listed, Installation{h.Account, h.User}) {
-			p.step(Remove, "installation", installationName(a, h.Account, h.User), "", nil)
-			p.change.RemoveInstallations = append(p.change.RemoveInstallations, h)
+			p.removeInstallation(a, h)
 		}
 	}
+}
+
+func (p *planner) removeInstallation(a *hook.App, h hook.Installation) {
+	p.step(Remove, "installation", installationName(a, h.Account, h.User), "", nil)
+	p.change.RemoveInstallations = append(p.change.RemoveInstallations, h)
 }
 
 func installationName(a *hook.App, account, user string) string {
@@ -361,6 +414,11 @@ func installationName(a *hook.App, account, user string) string {
 func (p *planner) installation(a *hook.App, in Installation, where string) {
 	if p.known[in.Account] == nil {
 		p.faults.Add(where+"account_id", "account %q does not exist", in.Account)
+	}
+	if in.User != "" {
+		for _, f := range (&hook.User{ID: in.User}).Check() {
+			p.faults.Add(where+"user_id", "%s", f.Message)
+		}
 	}
 	h := hook.Installation{App: a.ID, Account: in.Account, User: in.User}
 	name := installationName(a, in.Account, in.User)
@@ -382,10 +440,10 @@ func (p *planner) findSubscription(app, name string) *hook.Subscription {
 	return nil
 }
 
-func (p *planner) subscription(a *hook.App, s *Subscription, where string) {
+// subscription plans a subscription of an app, which is now, or new if that is nil.
+func (p *planner) subscription(a *hook.App, s *Subscription, now *hook.Subscription, where string) {
 	p.once("subscription "+a.ID+"/"+s.Name, where+"event_subscription_name")
 	next, faults := s.subscription(a.ID, p.m.Policy)
-	now := p.findSubscription(a.ID, s.Name)
 	faults = append(faults, p.m.entitled(next, now, a)...)
 	if s.Account != "" && p.known[s.Account] == nil {
 		faults.Add("account_id", "account %q does not exist", s.Account)
@@ -499,6 +557,9 @@ func (p *planner) proveAt(in hook.AppState, next, now *hook.Subscription, a *hoo
 	if in == hook.Development {
 		which = "the development endpoint"
 	}
+	if !r.OK {
+		p.unproven = append(p.unproven, unproven{in, r})
+	}
 	switch {
 	case r.OK:
 		*e = e.Set(hook.Valid, "", p.now)
@@ -522,8 +583,8 @@ func (p *planner) proveAt(in hook.AppState, next, now *hook.Subscription, a *hoo
 	})
 }
 
-// cap checks how many subscriptions the app will have.
-func (p *planner) cap(a *hook.App, where string) {
+// count returns how many subscriptions the app will have, and how many it may.
+func (p *planner) count(a *hook.App) (n, limit int) {
 	keys := map[hook.SubscriptionKey]bool{}
 	for _, s := range p.m.Directory.Subscriptions(a.ID) {
 		keys[s.Key] = true
@@ -534,9 +595,7 @@ func (p *planner) cap(a *hook.App, where string) {
 			keys[s.Key] = true
 		}
 	}
-	if limit := p.m.maxSubscriptions(); len(keys) > max(limit, now) {
-		p.faults.Add(where+"subscriptions", "would be %d for this app; at most %d are allowed", len(keys), limit)
-	}
+	return len(keys), max(p.m.maxSubscriptions(), now)
 }
 
 // entitled checks that the event types exist and that the app may have them. One
