@@ -183,6 +183,19 @@ func (a *api) routes() map[string]route {
 		"POST " + operator + "/subscriptions/{id}/disable":    {manage, a.disable},
 		"DELETE " + operator + "/subscriptions/{id}":          {manage, a.deleteSubscription},
 
+		"GET " + operator + "/accounts/{id}":                        {read, a.showAccount},
+		"PUT " + operator + "/accounts/{id}":                        {manage, a.putAccount},
+		"PUT " + operator + "/accounts/{id}/users/{user}":           {manage, a.putUser},
+		"DELETE " + operator + "/accounts/{id}/users/{user}":        {manage, a.deleteUser},
+		"PUT " + operator + "/accounts/{id}/user_groups/{group}":    {manage, a.putGroup},
+		"DELETE " + operator + "/accounts/{id}/user_groups/{group}": {manage, a.deleteGroup},
+		"POST " + operator + "/apps":                                {manage, a.createApp},
+		"PUT " + operator + "/apps/{id}":                            {manage, a.putApp},
+		"PUT " + operator + "/apps/{id}/installations":              {manage, a.install},
+		"DELETE " + operator + "/apps/{id}/installations":           {manage, a.uninstall},
+		"POST " + operator + "/apps/{id}/subscriptions":             {manage, a.createDefault},
+		"PUT " + operator + "/subscriptions/{id}":                   {manage, a.putSubscription},
+
 		"GET " + operator + "/event_types":              {read, a.eventTypes},
 		"GET " + operator + "/event_types/{name}":       {read, a.eventType},
 		"PUT " + operator + "/event_types/{name}/check": {manage, a.setCheck},
@@ -374,7 +387,11 @@ const maxDocument = 1 << 20
 // readJSON decodes a body strictly: a member that nobody reads is most likely
 // misspelt.
 func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxDocument))
+	return decodeJSON(http.MaxBytesReader(w, r.Body, maxDocument), v)
+}
+
+func decodeJSON(r io.Reader, v any) error {
+	dec := json.NewDecoder(r)
 	dec.DisallowUnknownFields()
 	err := dec.Decode(v)
 	if err == nil {

@@ -45,14 +45,18 @@ type Account struct {
 	Groups []string      `json:"user_groups"`
 }
 
+func (a *api) viewAccount(x *hook.Account) Account {
+	v := Account{*x, []manage.User{}, orEmpty(a.Directory.Groups(x.ID))}
+	for _, u := range a.Directory.Users(x.ID) {
+		v.Users = append(v.Users, manage.User{ID: u.ID, Groups: u.Groups})
+	}
+	return v
+}
+
 func (a *api) accounts(w http.ResponseWriter, _ *http.Request) error {
 	views := []Account{}
 	for _, x := range a.Directory.Accounts() {
-		v := Account{*x, []manage.User{}, orEmpty(a.Directory.Groups(x.ID))}
-		for _, u := range a.Directory.Users(x.ID) {
-			v.Users = append(v.Users, manage.User{ID: u.ID, Groups: u.Groups})
-		}
-		views = append(views, v)
+		views = append(views, a.viewAccount(x))
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"accounts": views})
 	return nil
@@ -279,12 +283,7 @@ func (a *api) subscriptions(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *api) subscription(w http.ResponseWriter, r *http.Request) error {
-	s, _, err := a.Manager.Subscription(r.PathValue("id"))
-	if err != nil {
-		return err
-	}
-	writeJSON(w, http.StatusOK, a.viewSubscription(s))
-	return nil
+	return a.writeSubscription(w, r.PathValue("id"), http.StatusOK)
 }
 
 // maxChallenges is how many of the latest challenges are shown.
