@@ -55,8 +55,13 @@ func filterQuery(cmd *cobra.Command) (url.Values, error) {
 			q.Set(parameter, v)
 		}
 	}
+	return q, spanQuery(cmd, q)
+}
+
+// spanQuery adds what --from and --to say to a query.
+func spanQuery(cmd *cobra.Command, q url.Values) error {
 	for _, name := range []string{"from", "to"} {
-		text, _ := fl.GetString(name)
+		text, _ := cmd.Flags().GetString(name)
 		if text == "" {
 			continue
 		}
@@ -64,11 +69,11 @@ func filterQuery(cmd *cobra.Command) (url.Values, error) {
 			text = time.Now().Add(-d).UTC().Format(time.RFC3339)
 		}
 		if _, err := time.Parse(time.RFC3339, text); err != nil {
-			return nil, &usageError{fmt.Errorf("--%s %q is neither a time like 2026-01-31T15:04:05Z nor a duration like 2h", name, text)}
+			return &usageError{fmt.Errorf("--%s %q is neither a time like 2026-01-31T15:04:05Z nor a duration like 2h", name, text)}
 		}
 		q.Set(name, text)
 	}
-	return q, nil
+	return nil
 }
 
 const deliveryHead = "DELIVERY|EVENT|STATE|TRIES|NEXT|LAST OUTCOME|SUBSCRIPTION"
@@ -89,36 +94,49 @@ func listDeliveries(cmd *cobra.Command, c *client, o *output, _ []string) error 
 	if err != nil {
 		return err
 	}
-	limit, _ := cmd.Flags().GetInt("limit")
-	if limit < 1 {
-		return &usageError{errors.New("--limit must be 1 or more")}
-	}
-	const page = 300
-	all := []api.Delivery{}
-	for len(all) < limit {
-		q.Set("page_size", strconv.Itoa(min(page, limit-len(all))))
-		raw, err := c.get(cmd.Context(), operator+"/deliveries", q)
-		if err != nil {
-			return err
-		}
-		v, err := decode[struct {
-			Next       string         `json:"next_page_token"`
-			Deliveries []api.Delivery `json:"deliveries"`
-		}](raw)
-		if err != nil {
-			return err
-		}
-		all = append(all, v.Deliveries...)
-		if v.Next == "" {
-			break
-		}
-		q.Set("next_page_token", v.Next)
+	all, err := pages[api.Delivery](cmd, c, "/deliveries", "deliveries", q)
+	if err != nil {
+		return err
 	}
 	raw, err := json.Marshal(map[string]any{"deliveries": all})
 	if err != nil {
 		return err
 	}
 	return o.write(raw, "deliveries", func() error { return o.table(deliveryHead, deliveryRows(all)) })
+}
+
+// pages reads a list page by page, as much of it as --limit says.
+func pages[T any](cmd *cobra.Command, c *client, path, list string, q url.Values) ([]T, error) {
+	limit, _ := cmd.Flags().GetInt("limit")
+	if limit < 1 {
+		return nil, &usageError{errors.New("--limit must be 1 or more")}
+	}
+	const page = 300
+	all := []T{}
+	for len(all) < limit {
+		q.Set("page_size", strconv.Itoa(min(page, limit-len(all))))
+		raw, err := c.get(cmd.Context(), operator+path, q)
+		if err != nil {
+			return nil, err
+		}
+		v, err := decode[map[string]json.RawMessage](raw)
+		if err != nil {
+			return nil, err
+		}
+		items, err := decode[[]T](v[list])
+		if err != nil {
+			return nil, err
+		}
+		next, err := decode[string](v["next_page_token"])
+		if err != nil {
+			return nil, err
+		}
+		if all = append(all, items...); next == "" {
+			break
+		}
+		q.Set("next_page_token", next)
+	}
+	return all, nil
 }
 
 func showDelivery(cmd *cobra.Command, c *client, o *output, args []string) error {

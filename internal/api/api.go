@@ -39,19 +39,18 @@ type Store interface {
 	Event(ctx context.Context, id hook.EventID) (e *hook.Event, owed []hook.SubscriptionKey, err error)
 	Delivery(ctx context.Context, id hook.DeliveryID) (*hook.Standing, error)
 	Deliveries(ctx context.Context, f hook.DeliveryFilter) (page []hook.Standing, next *hook.Cursor, err error)
-	Resend(id hook.DeliveryID, now time.Time, detail string) error
+	Resend(id hook.DeliveryID, now time.Time, detail string, entries ...hook.AuditEntry) error
 	Challenges(ctx context.Context, k hook.SubscriptionKey, limit int) ([]hook.Attempt, error)
 	Validations(ctx context.Context, k hook.SubscriptionKey, limit int) ([]hook.Validation, error)
 	WebhookLog(ctx context.Context, f hook.LogFilter) (page []hook.LogRow, more bool, err error)
 	Audit(ctx context.Context, f hook.AuditFilter) ([]hook.AuditEntry, error)
-	Remember(entries ...hook.AuditEntry) error
 	// DeletedSubscription returns one that the log still names, or nil.
 	DeletedSubscription(ctx context.Context, k hook.SubscriptionKey) (*hook.Subscription, error)
 
 	// Mails returns the latest messages of the outbox.
 	Mails(ctx context.Context, limit int) ([]*outbox.Message, error)
 	Mail(ctx context.Context, id int64) (*outbox.Message, error)
-	PutMail(*outbox.Message) error
+	PutMail(m *outbox.Message, entries ...hook.AuditEntry) error
 
 	PutCatalogDocument(product string, source []byte, now time.Time, entries ...hook.AuditEntry) error
 	SetCheckMode(eventType string, m hook.CheckMode, entries ...hook.AuditEntry) error

@@ -36,10 +36,14 @@ func (a *api) audit(w http.ResponseWriter, r *http.Request) error {
 	var faults hook.Faults
 	for _, name := range slices.Sorted(maps.Keys(q)) {
 		switch name {
-		case "id", "by", "kind", "page_size", "next_page_token":
+		case "id", "by", "kind", "from", "to", "page_size", "next_page_token":
 		default:
-			faults.Add(name, "is not known; known are id, by, kind, page_size, next_page_token")
+			faults.Add(name, "is not known; known are id, by, kind, from, to, page_size, next_page_token")
 		}
+	}
+	f.From, f.To = instant(q, "from", &faults), instant(q, "to", &faults)
+	if !f.From.IsZero() && !f.To.IsZero() && f.To.Before(f.From) {
+		faults.Add("to", "is before from")
 	}
 	if text := q.Get("page_size"); text != "" {
 		n, err := strconv.Atoi(text)

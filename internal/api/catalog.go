@@ -83,8 +83,13 @@ func (a *api) setCheck(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return hook.Faults{{Field: "check", Message: err.Error()}}.Err("body")
 	}
+	if mode == t.EventType.Check {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
 	if err := a.Store.SetCheckMode(t.Name, mode, hook.AuditEntry{
-		At: time.Now(), By: actor(r), Action: hook.Updated, Kind: "event_type", Subject: t.Name, Name: t.Name, Changes: []string{"check: " + mode.String()},
+		At: time.Now(), By: actor(r), Action: hook.Updated, Kind: "event_type", Subject: t.Name, Name: t.Name,
+		Changes: []string{fmt.Sprintf("check: %s -> %s", t.EventType.Check, mode)},
 	}); err != nil {
 		return err
 	}

@@ -364,11 +364,7 @@ func (a *api) resend(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Store.Resend(id, time.Now(), "asked for with "+actor(r).String()); err != nil {
-		return err
-	}
-	a.Sender.Resent(id.Subscription)
-	if err := a.rememberResend(r, id.String(), "1 delivery"); err != nil {
+	if err := a.makeAgain(r, id, hook.AuditEntry{Subject: id.String(), Name: id.String()}); err != nil {
 		return err
 	}
 	writeJSON(w, http.StatusAccepted, map[string]string{"delivery_id": id.String()})
@@ -395,6 +391,8 @@ func (a *api) resendAll(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	f.Limit = maxPage
+	q.Del("next_page_token")
+	selected, _ := url.QueryUnescape(q.Encode())
 	result := struct {
 		Resent  int         `json:"resent"`
 		Skipped int         `json:"skipped"`
@@ -407,12 +405,17 @@ func (a *api) resendAll(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		for _, s := range page {
-			err := a.Store.Resend(s.ID, time.Now(), "asked for with "+actor(r).String())
+			// The audit trail has the call, with the first of them; each delivery's own log
+			// says who asked for it.
+			var entries []hook.AuditEntry
+			if result.Resent == 0 {
+				entries = []hook.AuditEntry{{Changes: []string{"all with " + selected}}}
+			}
+			err := a.makeAgain(r, s.ID, entries...)
 			e, ok := errors.AsType[*hook.Error](err)
 			switch {
 			case err == nil:
 				result.Resent++
-				a.Sender.Resent(s.ID.Subscription)
 			case !ok || e.Kind == hook.Unavailable:
 				return err
 			default:
@@ -425,17 +428,20 @@ func (a *api) resendAll(w http.ResponseWriter, r *http.Request) error {
 			break
 		}
 	}
-	if result.Resent > 0 {
-		if err := a.rememberResend(r, "", fmt.Sprintf("%d deliveries: %s", result.Resent, q.Encode())); err != nil {
-			return err
-		}
-	}
 	result.Next = pageToken(q, f.After)
 	writeJSON(w, http.StatusAccepted, result)
 	return nil
 }
 
-// rememberResend tells the audit trail. What was resent stays so also if that fails.
-func (a *api) rememberResend(r *http.Request, id, what string) error {
-	return a.Store.Remember(hook.AuditEntry{At: time.Now(), By: actor(r), Action: hook.Resent, Kind: "delivery", Subject: id, Name: id, Changes: []string{what}})
+// makeAgain makes one delivery due again, and completes what the audit trail is told.
+func (a *api) makeAgain(r *http.Request, id hook.DeliveryID, entries ...hook.AuditEntry) error {
+	now, by := time.Now(), actor(r)
+	for i := range entries {
+		entries[i].At, entries[i].By, entries[i].Action, entries[i].Kind = now, by, hook.Resent, "delivery"
+	}
+	if err := a.Store.Resend(id, now, "asked for with "+by.String(), entries...); err != nil {
+		return err
+	}
+	a.Sender.Resent(id.Subscription)
+	return nil
 }

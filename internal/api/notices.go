@@ -90,7 +90,7 @@ func (a *api) testNotice(w http.ResponseWriter, r *http.Request) error {
 		To: body.To, Subject: "A test mail from Switchhook", Created: time.Now(),
 		Text: "This mail shows that Switchhook can send you mails.\n\nIt was asked for with " + actor(r).String() + ".\n",
 	}
-	if err := a.Store.PutMail(m); err != nil {
+	if err := a.Store.PutMail(m, hook.AuditEntry{At: m.Created, By: actor(r), Action: hook.Created, Kind: "notice", Name: m.To}); err != nil {
 		return err
 	}
 	a.Mailer.Wake()

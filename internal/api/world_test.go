@@ -45,6 +45,7 @@ const (
 type platform struct {
 	t       testing.TB
 	db      *store.DB
+	file    string       // where the database is
 	close   func() error // closes the database; it may be called again
 	catalog *catalog.Catalog
 	handler http.Handler
@@ -87,12 +88,12 @@ const (
 
 func newPlatform(t testing.TB, o options) *platform {
 	t.Helper()
-	p := &platform{t: t, key: allKey, log: &buffer{}}
+	p := &platform{t: t, key: allKey, log: &buffer{}, file: filepath.Join(t.TempDir(), "test.db")}
 	log := slog.New(slog.NewTextHandler(io.MultiWriter(p.log, t.Output()), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	sealing, err := seal.NewKey(bytes.Repeat([]byte{7}, 32))
 	must(t, err)
 	p.db, err = store.Open(t.Context(), store.Options{
-		Database: "sqlite:" + filepath.Join(t.TempDir(), "test.db"), Key: sealing, Deliver: true, Mail: !o.noMail, Log: log,
+		Database: "sqlite:" + p.file, Key: sealing, Deliver: true, Mail: !o.noMail, Log: log,
 	})
 	must(t, err)
 	p.close = sync.OnceValue(p.db.Close)

@@ -11,8 +11,8 @@ type AuditEntry struct {
 	At     time.Time
 	By     Actor
 	Action Action
-	// Kind is what it was done to: account, user, app, installation, subscription,
-	// event_type, catalog, operator_key or delivery.
+	// Kind is what it was done to: account, user, user_group, app, installation,
+	// subscription, event_type, catalog, operator_key, delivery or notice.
 	Kind string
 	// Subject is its id, and Name what people call it.
 	Subject, Name string
@@ -75,6 +75,8 @@ func (a Actor) String() string {
 type AuditFilter struct {
 	// Subject, Actor and Kind, or all if empty.
 	Subject, Actor, Kind string
+	// From and To bound when it was done, without To itself. Zero: no bound.
+	From, To time.Time
 	// Before continues where the page before ended: entries with lower ids. 0: from
 	// the latest.
 	Before int64

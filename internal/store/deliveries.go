@@ -251,9 +251,12 @@ func subscriptionKeys(t tx) (keys []hook.SubscriptionKey, err error) {
 
 // Resend makes an ended delivery due again at now, with the whole schedule before
 // it, and says so in the log. One that is not owed, still waits, or has nobody to
-// go to is refused.
-func (db *DB) Resend(id hook.DeliveryID, now time.Time, detail string) error {
+// go to is refused. Entries of the audit trail are stored with it.
+func (db *DB) Resend(id hook.DeliveryID, now time.Time, detail string, entries ...hook.AuditEntry) error {
 	return db.sql.write(func(t tx) error {
+		if err := putAudit(t, entries); err != nil {
+			return err
+		}
 		s, err := db.standing(t, selectEvent, id)
 		if err != nil {
 			return err

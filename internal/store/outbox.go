@@ -13,9 +13,9 @@ import (
 	"github.com/switchhook/switchhook/internal/outbox"
 )
 
-// PutMail puts a new message into the outbox.
-func (db *DB) PutMail(m *outbox.Message) error {
-	return db.writeWithMails([]*outbox.Message{m}, func(tx) error { return nil }, nil)
+// PutMail puts a new message into the outbox, and stores entries of the audit trail.
+func (db *DB) PutMail(m *outbox.Message, entries ...hook.AuditEntry) error {
+	return db.writeWithMails([]*outbox.Message{m}, func(t tx) error { return putAudit(t, entries) }, nil)
 }
 
 // writeWithMails is write for a change with the messages about it, which are in the

@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"math"
 
 	"github.com/switchhook/switchhook/internal/hook"
@@ -38,21 +39,18 @@ func putAudit(t tx, entries []hook.AuditEntry) error {
 	return nil
 }
 
-// Remember adds entries to the audit trail for what is no [hook.Change].
-func (db *DB) Remember(entries ...hook.AuditEntry) error {
-	return db.sql.write(func(t tx) error { return putAudit(t, entries) }, nil)
-}
-
 // Audit returns a page of the audit trail, the latest first.
 func (db *DB) Audit(ctx context.Context, f hook.AuditFilter) (page []hook.AuditEntry, err error) {
-	const columns = `SELECT id, at, by_kind, by_id, by_name, action, kind, subject, name, changes FROM audit `
-	before := cmp.Or(f.Before, math.MaxInt64)
-	query, args := columns+`WHERE id < $1 AND ($2 = '' OR by_id = $2) AND ($3 = '' OR kind = $3) ORDER BY id DESC LIMIT $4`,
-		[]any{before, f.Actor, f.Kind, f.Limit}
-	if f.Subject != "" {
-		query, args = columns+`WHERE id < $1 AND ($2 = '' OR by_id = $2) AND ($3 = '' OR kind = $3) AND subject = $4 ORDER BY id DESC LIMIT $5`,
-			[]any{before, f.Actor, f.Kind, f.Subject, f.Limit}
+	query := `
+		SELECT id, at, by_kind, by_id, by_name, action, kind, subject, name, changes FROM audit
+		WHERE id < $1 AND ($2 = '' OR by_id = $2) AND ($3 = '' OR kind = $3) AND at >= $4 AND at < $5 `
+	args := []any{cmp.Or(f.Before, math.MaxInt64), f.Actor, f.Kind, millis(f.From), cmp.Or(millis(f.To), math.MaxInt64)}
+	if f.Subject != "" { // said so, and not as above, for the index
+		args = append(args, f.Subject)
+		query += fmt.Sprintf(`AND subject = $%d `, len(args))
 	}
+	args = append(args, f.Limit)
+	query += fmt.Sprintf(`ORDER BY id DESC LIMIT $%d`, len(args))
 	err = db.sql.read(ctx, func(t tx) error {
 		return t.query(query, func(r row) error {
 			e := hook.AuditEntry{
