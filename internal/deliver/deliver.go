@@ -362,7 +362,9 @@ func (s *Sender) stop() {
 func (s *Sender) Changed(k hook.SubscriptionKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.drop(s.queue(k))
+	q := s.queue(k)
+	s.kick(q.lane) // what it has in hand may go to another endpoint now
+	s.drop(q)
 	s.limitAll()
 }
 
@@ -372,6 +374,7 @@ func (s *Sender) CalledOff(k hook.SubscriptionKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	q := s.queue(k)
+	s.kick(q.lane) // as above
 	q.sweep = true
 	s.wantLoad(q)
 	s.limitAll()

@@ -543,6 +543,77 @@ func TestNewURL(t *testing.T) {
 	})
 }
 
+// Deliveries that wait for an endpoint that hangs go to the new one at once, when the
+// URL is changed, or the state of the app by which of two endpoints is served.
+func TestNewURLOfAnEndpointThatHangs(t *testing.T) {
+	for name, move := range map[string]func(p *platform, s *hook.Subscription){
+		"the URL": func(p *platform, s *hook.Subscription) {
+			moved := *s
+			moved.URL = "http://new.test/"
+			p.put(&moved)
+		},
+		"the state of the app": func(p *platform, _ *hook.Subscription) {
+			a := *p.db.Directory().App("app")
+			a.State = hook.Development
+			must(p.t, p.db.Change(hook.Change{Apps: []*hook.App{&a}}, time.Now()))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, deliver.Config{InFlight: 2}, func(t *testing.T, p *platform) {
+				p.endpoint("old.test", 204, time.Hour)
+				fresh := p.endpoint("new.test", 204, 0)
+				s := p.subscribe("http://old.test/", func(s *hook.Subscription) {
+					s.Development = hook.Endpoint{URL: "http://new.test/", State: hook.Valid}
+				})
+				p.publish(10)
+				pass(time.Second)
+				move(p, s)
+				p.sender.Changed(s.Key)
+				pass(time.Second)
+				if n := fresh.count(); n != 8 {
+					t.Errorf("%d of the 8 that waited arrived at the new endpoint", n)
+				}
+				pass(10 * time.Minute) // those that were under way are tried again
+				if n := fresh.count(); n != 10 {
+					t.Errorf("%d of 10 arrived at the new endpoint", n)
+				}
+			})
+		})
+	}
+}
+
+// If the state of the app moves a subscription to an endpoint that may get nothing, what
+// waits is called off, and says why.
+func TestMovedToAnEndpointThatIsPending(t *testing.T) {
+	bubble(t, deliver.Config{InFlight: 2}, func(t *testing.T, p *platform) {
+		p.endpoint("old.test", 204, time.Hour)
+		fresh := p.endpoint("new.test", 204, 0)
+		s := p.subscribe("http://old.test/", func(s *hook.Subscription) {
+			s.Development = hook.Endpoint{URL: "http://new.test/", State: hook.Pending, StateReason: "the connection was refused"}
+		})
+		list := p.publishAll(10)
+		pass(time.Second)
+		a, called := *p.db.Directory().App("app"), *s
+		a.State, called.Generation = hook.Development, s.Generation+1
+		must(t, p.db.Change(hook.Change{Apps: []*hook.App{&a}, Subscriptions: []*hook.Subscription{&called}}, time.Now()))
+		p.sender.CalledOff(s.Key)
+		pass(time.Second)
+		log := p.logOf(list[9], s)
+		if len(log) != 1 || log[0].State != hook.Cancelled || log[0].Detail != "the endpoint has not proven itself: the connection was refused" {
+			t.Errorf("log %+v", log)
+		}
+		pass(24 * time.Hour)
+		if n := fresh.count(); n != 0 {
+			t.Errorf("%d were sent to an endpoint that has not proven itself", n)
+		}
+		for i, id := range list {
+			if got := p.state(id, s); got != hook.Cancelled {
+				t.Errorf("delivery %d is %v", i, got)
+			}
+		}
+	})
+}
+
 // A sender that was killed with deliveries in hand has them taken over by another
 // at the instant at which its lease lapses, and no earlier.
 func TestLeaseRecovery(t *testing.T) {

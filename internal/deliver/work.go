@@ -145,6 +145,8 @@ func cancelReason(q *queue) string {
 		return "the app was disabled"
 	case e.State == hook.Disabled && e.StateReason != "":
 		return "the subscription was disabled: " + e.StateReason
+	case e.State == hook.Pending: // to where the state of the app has moved it
+		return "the endpoint has not proven itself: " + e.StateReason
 	}
 	return "the subscription was disabled"
 }
