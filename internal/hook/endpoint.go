@@ -85,13 +85,24 @@ func (e Endpoint) AfterRound(reason string, now time.Time) (Endpoint, Notice) {
 	return e.Set(Failing, reason, now), NoNotice
 }
 
+// InRounds reports whether one of the subscription's endpoints has regular rounds:
+// while events would be owed to it. Nobody keeps up the endpoints of an app that is
+// switched off.
+func (s *Subscription) InRounds(in AppState, a *App) bool {
+	e := s.At(in)
+	return e.URL != "" && e.Active() && !a.Disabled
+}
+
 // Round returns the latest instant, not after t, at which the round of an endpoint
 // falls: one in every period, at a time of its own, so that the rounds of endpoints
-// that were made together are spread over the whole period.
+// that were made together are spread over the whole period. It is a whole millisecond,
+// as is all that the store remembers: of a finer one it could not tell after a restart
+// whether it has been held. A period is at least a millisecond.
 func (s *Subscription) Round(in AppState, every time.Duration, t time.Time) time.Time {
+	every = max(time.Millisecond, every.Truncate(time.Millisecond))
 	h := fnv.New64a()
 	fmt.Fprint(h, s.ID, in)
-	phase := time.Duration(h.Sum64() % uint64(every))
+	phase := time.Duration(h.Sum64()%uint64(every/time.Millisecond)) * time.Millisecond
 	since := (time.Duration(t.UnixNano()) - phase) % every
 	if since < 0 {
 		since += every
@@ -101,12 +112,21 @@ func (s *Subscription) Round(in AppState, every time.Duration, t time.Time) time
 
 // NextRound returns when one of the subscription's endpoints is to be asked again: at the
 // first instant of its own after it was last checked.
+//
+// A round that was held late, because the platform was stopped, may be just before the
+// next instant. If it failed, that next one is left out: it would fail for the same
+// reason, and bring the endpoint's end nearer than the owner was told.
 func (s *Subscription) NextRound(in AppState, every time.Duration) time.Time {
-	checked := s.At(in).Checked
+	e := s.At(in)
+	checked := e.Checked
 	if checked.IsZero() {
 		checked = s.Created
 	}
-	return s.Round(in, every, checked).Add(every)
+	next := s.Round(in, every, checked).Add(every)
+	if n := len(e.Failures); n > 0 && next.Sub(e.Failures[n-1].At) < every/2 {
+		next = next.Add(every)
+	}
+	return next
 }
 
 // SubscriptionState is where the validation of an endpoint stands.
