@@ -1,6 +1,7 @@
 package manage
 
 import (
+	"cmp"
 	_ "embed"
 	"fmt"
 	htmltemplate "html/template"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"text/template"
 	"time"
+	"unicode"
 
 	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/outbox"
@@ -32,29 +34,51 @@ var noticeFuncs = map[string]any{
 // notice is what the templates say.
 type notice struct {
 	App, Subscription, ID, URL string
-	In                         hook.AppState
-	Disabled                   bool
-	Failures                   []hook.Failure
-	// Left is how many more rounds may fail before the endpoint is disabled.
+	// Which of the subscription's endpoints it is. It is empty if there is no other.
+	Which hook.AppState
+	// Idle says that events go to the other one, as the app is in another state.
+	Idle     bool
+	State    hook.AppState // the app's
+	Disabled bool
+	Failures []hook.Failure
+	// Left is how many more rounds may fail before the endpoint is disabled, and Next
+	// when the next one is.
 	Left      int
+	Next      time.Time
 	PublicURL string
 }
 
+const (
+	// maxSubjectName leaves room in a subject for what it is about.
+	maxSubjectName = 80
+
+	// maxReason is longer than any reason of our own. Some quote what the other side said.
+	maxReason = 500
+)
+
 // compose returns the mail that tells the owner of an app about one of its endpoints.
-func compose(n hook.Notice, s *hook.Subscription, a *hook.App, in hook.AppState, to, publicURL string, now time.Time) *outbox.Message {
+func (m *Manager) compose(n hook.Notice, s *hook.Subscription, a *hook.App, in hook.AppState, to string, now time.Time) *outbox.Message {
 	e := s.At(in)
 	v := notice{
-		App: oneLine(a.Name), Subscription: oneLine(s.Name), ID: s.ID, URL: shownURL(e.URL), In: in, Disabled: n == hook.DisabledNotice,
-		Left: hook.DisabledAfter - len(e.Failures), PublicURL: publicURL,
+		App: cmp.Or(oneLine(a.Name), a.ID), Subscription: oneLine(s.Name), ID: s.ID, URL: shownURL(e.URL),
+		Idle: s.Serving(a) != e, State: cmp.Or(a.State, hook.Production), Disabled: n == hook.DisabledNotice,
+		Left: hook.DisabledAfter - len(e.Failures), PublicURL: m.PublicURL,
+	}
+	if s.Development.URL != "" {
+		v.Which = in
+	}
+	if m.Every > 0 {
+		v.Next = s.NextRound(in, m.Every)
 	}
 	for _, f := range e.Failures {
-		v.Failures = append(v.Failures, hook.Failure{At: f.At, Reason: oneLine(f.Reason)})
+		v.Failures = append(v.Failures, hook.Failure{At: f.At, Reason: cut(oneLine(f.Reason), maxReason)})
 	}
-	subject := fmt.Sprintf("%s: the webhook endpoint %s fails its validation", v.App, host(e.URL))
+	what := "fails its validation"
 	if v.Disabled {
-		subject = fmt.Sprintf("%s: the webhook endpoint %s was disabled", v.App, host(e.URL))
+		what = "was disabled"
 	}
-	return &outbox.Message{To: to, Subject: cut(subject, 200), Text: render(textTemplate, v), HTML: render(htmlTemplate, v), Created: now}
+	subject := fmt.Sprintf("%s: the webhook endpoint %s %s", cut(v.App, maxSubjectName), host(e.URL), what)
+	return &outbox.Message{To: to, Subject: subject, Text: render(textTemplate, v), HTML: render(htmlTemplate, v), Created: now}
 }
 
 func render(t interface {
@@ -70,7 +94,7 @@ func render(t interface {
 
 // shownURL leaves the query out: there is often a token in it.
 func shownURL(url string) string {
-	before, _, found := strings.Cut(url, "?")
+	before, _, found := strings.Cut(oneLine(url), "?")
 	if found {
 		return before + "?..."
 	}
@@ -78,20 +102,32 @@ func shownURL(url string) string {
 }
 
 func host(url string) string {
-	_, rest, _ := strings.Cut(url, "://")
+	_, rest, _ := strings.Cut(oneLine(url), "://")
 	name, _, _ := strings.Cut(rest, "/")
 	name, _, _ = strings.Cut(name, "?")
 	return name
 }
 
-// oneLine keeps what people have typed from breaking a mail's lines.
+// oneLine keeps what people have typed, or an endpoint has answered, from breaking a
+// mail's lines and from changing the order in which what is around it is read.
 func oneLine(s string) string {
-	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }), " ")
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsControl(r), r == '\u2028', r == '\u2029':
+			return ' '
+		case unicode.Is(unicode.Bidi_Control, r), r == '\uFEFF':
+			return -1
+		}
+		return r // what is not UTF-8 becomes U+FFFD
+	}, s)
+	return strings.Join(strings.Fields(s), " ")
 }
 
+// cut shortens a text to so many characters.
 func cut(s string, limit int) string {
+	n := 0
 	for i := range s {
-		if i > limit {
+		if n++; n > limit {
 			return s[:i] + "..."
 		}
 	}

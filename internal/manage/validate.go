@@ -105,5 +105,5 @@ func (m *Manager) notices(n hook.Notice, s *hook.Subscription, a *hook.App, in h
 	if owner := m.Directory.Account(a.Account); owner != nil {
 		to = owner.OwnerEmail
 	}
-	return []*outbox.Message{compose(n, s, a, in, to, m.PublicURL, now)}
+	return []*outbox.Message{m.compose(n, s, a, in, to, now)}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -140,7 +141,10 @@ func dump(d *hook.Directory) string {
 			s.Limits, s.Generation, s.Created.UnixMilli())
 		for _, in := range hook.AppStates() {
 			if e := s.At(in); e.URL != "" {
-				fmt.Fprintf(&b, "  %s endpoint %s %s %q %d %d %v\n", in, e.URL, e.State, e.StateReason, e.StateSince.UnixMilli(), e.Checked.UnixMilli(), e.Failures)
+				fmt.Fprintf(&b, "  %s endpoint %s %s %q %d %d\n", in, e.URL, e.State, e.StateReason, e.StateSince.UnixMilli(), e.Checked.UnixMilli())
+				for _, f := range e.Failures {
+					fmt.Fprintf(&b, "    failed %d %q\n", f.At.UnixMilli(), f.Reason)
+				}
 			}
 		}
 	}
@@ -191,6 +195,8 @@ func (w *world) states() map[string]hook.SubscriptionState {
 type prober struct {
 	mu     sync.Mutex
 	broken map[string]string // by URL, why the endpoint does not answer
+	// outcome is how challenges end that are not answered.
+	outcome hook.Outcome
 	during func(context.Context, *hook.Subscription, *hook.App)
 	calls  []call
 }
@@ -206,13 +212,16 @@ type call struct {
 func (p *prober) Prove(ctx context.Context, url string, s *hook.Subscription, a *hook.App) challenge.Result {
 	p.mu.Lock()
 	p.calls = append(p.calls, call{a.SecretToken, url, s.Auth})
-	reason, during := p.broken[url], p.during
+	reason, outcome, during := p.broken[url], p.outcome, p.during
 	p.mu.Unlock()
 	if during != nil {
 		during(ctx, s, a)
 	}
-	took := hook.Timing{Done: 12*time.Millisecond + 300*time.Microsecond}
-	return challenge.Result{OK: reason == "", Reason: reason, Result: outbound.Result{Timing: took}}
+	r := outbound.Result{Timing: hook.Timing{Done: 12*time.Millisecond + 300*time.Microsecond}, Outcome: http.StatusOK}
+	if reason != "" {
+		r.Outcome = outcome
+	}
+	return challenge.Result{OK: reason == "", Reason: reason, Result: r}
 }
 
 // breaks makes the endpoint at a URL not answer, or answer again if there is no
