@@ -181,9 +181,11 @@ func (p *platform) serve(ctx context.Context, l net.Listener) error {
 	// The sender outlives the server, so that what a request has published last is
 	// taken in hand like everything before.
 	sending, stopSending := context.WithCancel(context.WithoutCancel(ctx))
+	rounding, stopRounds := context.WithCancel(ctx)
+	defer stopRounds()
 	var helpers sync.WaitGroup
 	helpers.Go(func() { p.expire(sending) })
-	helpers.Go(func() { p.rounds.Run(ctx) })
+	helpers.Go(func() { p.rounds.Run(rounding) })
 	if p.mailer != nil {
 		helpers.Go(func() { _ = p.mailer.Run(sending) }) // it ends well, or not at all
 	}
@@ -205,6 +207,7 @@ func (p *platform) serve(ctx context.Context, l net.Listener) error {
 		sent <- nil
 		err = errors.Join(err, server.Close())
 	}
+	stopRounds()
 	stopSending()
 	err = errors.Join(err, <-sent)
 	helpers.Wait()

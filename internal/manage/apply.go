@@ -1,6 +1,7 @@
 package manage
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -67,6 +68,7 @@ func (m *Manager) planner(e edit, proofs map[proven]challenge.Result, drafts map
 	if err := e.plan(p); err != nil {
 		return nil, err
 	}
+	p.stillNamed()
 	return p, p.faults.Err(e.subject)
 }
 
@@ -111,13 +113,12 @@ func (m *Manager) tryEdit(by hook.Actor, e edit, proofs map[proven]challenge.Res
 // made, although its step failed.
 func (p *planner) audit(by hook.Actor) {
 	for _, s := range p.plan.Steps {
-		action, ok := audited[s.Action]
-		switch {
-		case ok:
-		case s.isNew:
-			action, s.Changes = hook.Created, []string{s.Reason}
-		default:
+		action, ok := audited[cmp.Or(s.done, s.Action)]
+		if !ok {
 			continue
+		}
+		if s.Action == Fail && len(s.Changes) == 0 {
+			s.Changes = []string{s.Reason}
 		}
 		p.change.Audit = append(p.change.Audit, hook.AuditEntry{At: p.now, By: by, Action: action, Kind: s.Kind, Subject: s.ID, Name: s.Name, Changes: s.Changes})
 	}

@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,6 +43,11 @@ type Sender interface {
 // Waker is told that there may be something to do.
 type Waker interface{ Wake() }
 
+// Rounds is told of changes to subscriptions, and to apps for each of theirs.
+type Rounds interface {
+	Changed(hook.SubscriptionKey)
+}
+
 // Catalog knows the event types.
 type Catalog interface {
 	Lookup(name string) (*catalog.Type, bool)
@@ -61,10 +67,10 @@ type Manager struct {
 	Every time.Duration
 	// PublicURL is where people reach the platform, for the mails. It may be empty.
 	PublicURL string
-	// Mail is woken when there are mails to send, and Rounds when endpoints have
-	// changed. Each may be nil.
-	Mail, Rounds Waker
-	Log          *slog.Logger
+	// Mail is woken when there are mails to send. It may be nil, and so may Rounds.
+	Mail   Waker
+	Rounds Rounds
+	Log    *slog.Logger
 
 	mu sync.Mutex // held while a change is checked and stored, so that the rules hold
 }
@@ -140,7 +146,7 @@ func disabled(s *hook.Subscription, reason string, now time.Time) *hook.Subscrip
 // store stores a change and tells everybody whom it concerns. It is called with m.mu
 // held.
 func (m *Manager) store(c hook.Change, now time.Time, mails ...*outbox.Message) error {
-	tell := m.changed(c.Subscriptions)
+	tell := m.changed(&c)
 	if err := m.Store.Change(c, now, mails...); err != nil {
 		return err
 	}
@@ -148,29 +154,72 @@ func (m *Manager) store(c hook.Change, now time.Time, mails ...*outbox.Message) 
 	if len(mails) > 0 && m.Mail != nil {
 		m.Mail.Wake()
 	}
-	if len(c.Subscriptions)+len(c.Apps) > 0 && m.Rounds != nil {
-		m.Rounds.Wake()
-	}
 	return nil
 }
 
-// changed returns what tells the sender of changes that are about to be stored.
-func (m *Manager) changed(subs []*hook.Subscription) (tell func()) {
+// changed returns what tells the sender and the rounds of a change that is about to be
+// stored.
+func (m *Manager) changed(c *hook.Change) (tell func()) {
 	before := map[hook.SubscriptionKey]int64{}
-	for _, s := range subs {
+	for _, s := range c.Subscriptions {
 		if now, _ := m.Directory.Subscription(s.Key); now != nil {
 			before[s.Key] = now.Generation
 		}
 	}
+	moved, rounds := m.moved(c), m.concerned(c)
 	return func() {
-		for _, s := range subs {
+		for _, s := range c.Subscriptions {
 			if g, ok := before[s.Key]; ok && g != s.Generation {
 				m.Sender.CalledOff(s.Key)
 			} else {
 				m.Sender.Changed(s.Key)
 			}
 		}
+		for _, k := range moved {
+			m.Sender.Changed(k)
+		}
+		if m.Rounds != nil {
+			for _, k := range rounds {
+				m.Rounds.Changed(k)
+			}
+		}
 	}
+}
+
+// moved returns the subscriptions that are not changed themselves, but whose events go
+// to their other endpoint because the state of their app is changed.
+func (m *Manager) moved(c *hook.Change) (keys []hook.SubscriptionKey) {
+	for _, a := range c.Apps {
+		was := m.Directory.App(a.ID)
+		if was == nil {
+			continue
+		}
+		for _, s := range m.Directory.Subscriptions(a.ID) {
+			listed := slices.ContainsFunc(c.Subscriptions, func(x *hook.Subscription) bool { return x.Key == s.Key })
+			if !listed && s.Serving(was) != s.Serving(a) {
+				keys = append(keys, s.Key)
+			}
+		}
+	}
+	return keys
+}
+
+// concerned returns the subscriptions whose rounds a change may concern.
+func (m *Manager) concerned(c *hook.Change) []hook.SubscriptionKey {
+	keys := slices.Clone(c.RemoveSubscriptions)
+	for _, s := range c.Subscriptions {
+		keys = append(keys, s.Key)
+	}
+	apps := slices.Clone(c.RemoveApps)
+	for _, a := range c.Apps {
+		apps = append(apps, a.ID)
+	}
+	for _, id := range apps {
+		for _, s := range m.Directory.Subscriptions(id) {
+			keys = append(keys, s.Key)
+		}
+	}
+	return keys
 }
 
 // DeleteSubscription deletes a subscription; what is outstanding is cancelled.

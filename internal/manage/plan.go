@@ -30,7 +30,8 @@ type Step struct {
 	// Reason says why a step failed, or what the platform makes of it.
 	Reason string `json:"reason,omitempty"`
 
-	isNew bool // also if it fails, it makes something
+	// done is what a failed step has done all the same.
+	done Action
 }
 
 // Action is what a step does.
@@ -42,8 +43,9 @@ const (
 	Update Action = "update"
 	Keep   Action = "keep"
 	Remove Action = "remove"
-	// Fail: an endpoint did not answer its challenge. A new subscription is kept as
-	// pending then; an existing one stays as it was.
+	// Fail: an endpoint did not answer its challenge. A new subscription is kept then,
+	// with that endpoint pending. An existing one stays as it was, unless the endpoint
+	// got nothing before and there is another one: then only the endpoint does.
 	Fail Action = "fail"
 )
 
@@ -128,7 +130,7 @@ func (p *planner) step(a Action, kind, name, id string, changes []string) *Step 
 	if a == Update && len(changes) == 0 {
 		a = Keep
 	}
-	p.plan.Steps = append(p.plan.Steps, Step{Action: a, Kind: kind, Name: name, ID: id, Changes: changes, isNew: a == Create})
+	p.plan.Steps = append(p.plan.Steps, Step{Action: a, Kind: kind, Name: name, ID: id, Changes: changes})
 	return &p.plan.Steps[len(p.plan.Steps)-1]
 }
 
@@ -261,6 +263,52 @@ func (p *planner) removeUsers(account string, ids []string) {
 	}
 }
 
+// stillNamed says of the users and groups that are removed which subscription names
+// them all the same. It keeps doing so: whom an event concerns, its producer says.
+func (p *planner) stillNamed() {
+	if len(p.change.RemoveUsers)+len(p.change.RemoveGroups) == 0 {
+		return
+	}
+	names := map[string]string{} // kind and id to subscription
+	for _, now := range p.m.Directory.Subscriptions("") {
+		s := p.planned(now)
+		for _, x := range s.Subscribers {
+			for _, u := range x.Users {
+				names["user "+x.Account+"/"+u] = s.ID
+			}
+			for _, g := range x.Groups {
+				names["user_group "+x.Account+"/"+g] = s.ID
+			}
+		}
+	}
+	for i := range p.plan.Steps {
+		st := &p.plan.Steps[i]
+		if st.Action != Remove {
+			continue
+		}
+		id, ok := names[st.Kind+" "+st.Name]
+		if !ok { // where no account is said, it is anybody's
+			id, ok = names[st.Kind+" /"+st.ID]
+		}
+		if ok {
+			st.Reason = "subscription " + id + " still names it"
+		}
+	}
+}
+
+// planned returns a subscription as it will be.
+func (p *planner) planned(now *hook.Subscription) *hook.Subscription {
+	if i := p.changed(now.Key); i >= 0 {
+		return p.change.Subscriptions[i]
+	}
+	return now
+}
+
+// changed returns which of the planned changes is that of a subscription, or -1.
+func (p *planner) changed(k hook.SubscriptionKey) int {
+	return slices.IndexFunc(p.change.Subscriptions, func(s *hook.Subscription) bool { return s.Key == k })
+}
+
 func (p *planner) user(account string, u User, now *hook.User, groups []string, where string) {
 	next := &hook.User{Account: account, ID: u.ID, Groups: sorted(u.Groups)}
 	p.faults = append(p.faults, next.Check().In(where)...)
@@ -336,6 +384,7 @@ func (p *planner) app(a *App, where string) {
 			p.change.Apps = append(p.change.Apps, next)
 		}
 	}
+	step := len(p.plan.Steps) - 1
 	p.faults = append(p.faults, next.Check().In(where)...)
 	for i, in := range a.Installations {
 		p.installation(next, in, where+at("installations/%d", i)[1:])
@@ -347,24 +396,35 @@ func (p *planner) app(a *App, where string) {
 		s := &a.Subscriptions[i]
 		p.subscription(next, s, p.findSubscription(next.ID, s.Name), where+at("subscriptions/%d", i)[1:])
 	}
-	if next.Disabled && now != nil && !now.Disabled {
-		p.callOff(next)
+	if now != nil {
+		p.callOff(now, next, step)
 	}
 	if n, limit := p.count(next); n > limit {
 		p.faults.Add(where+"subscriptions", "would be %d for this app; at most %d are allowed", n, limit)
 	}
 }
 
-// callOff cancels what is outstanding of a disabled app's subscriptions.
-func (p *planner) callOff(a *hook.App) {
-	for _, s := range p.m.Directory.Subscriptions(a.ID) {
-		i := slices.IndexFunc(p.change.Subscriptions, func(x *hook.Subscription) bool { return x.Key == s.Key })
-		if i < 0 {
-			next := *s
-			p.change.Subscriptions = append(p.change.Subscriptions, &next)
-			i = len(p.change.Subscriptions) - 1
+// callOff cancels what is outstanding of an app's subscriptions if the app is disabled,
+// and of those that are served no more because the app's state, or their endpoints, are
+// changed. The step is the app's.
+func (p *planner) callOff(now, next *hook.App, step int) {
+	for _, was := range p.m.Directory.Subscriptions(next.ID) {
+		s := p.planned(was)
+		e := s.Serving(next)
+		lost := was.Serving(now).Active() && !e.Active()
+		if s.Generation > was.Generation || !lost && (!next.Disabled || now.Disabled) {
+			continue
 		}
-		p.change.Subscriptions[i].Generation = s.Generation + 1
+		raised := *s
+		raised.Generation++
+		if i := p.changed(s.Key); i >= 0 {
+			p.change.Subscriptions[i] = &raised
+		} else {
+			p.change.Subscriptions = append(p.change.Subscriptions, &raised)
+		}
+		if st := &p.plan.Steps[step]; lost && st.Action == Update && st.Reason == "" {
+			st.Reason = fmt.Sprintf("subscription %s gets nothing from now on: its %s endpoint is %s", s.ID, cmp.Or(next.State, hook.Production), e.State)
+		}
 	}
 }
 
@@ -455,23 +515,80 @@ func (p *planner) subscription(a *hook.App, s *Subscription, now *hook.Subscript
 	if now == nil {
 		next.ID = p.draft("subscription " + a.ID + "/" + s.Name).id
 		next.Key, _ = hook.KeyOf(next.ID)
-		next.Created, next.StateSince, next.Development.StateSince = p.now, p.now, p.now
+		next.Created, next.StateSince = p.now, p.now
+		if next.Development.URL != "" {
+			next.Development.StateSince = p.now
+		}
 		st := p.step(Create, "subscription", name, next.ID, nil)
-		p.prove(next, nil, a, s.Disabled, st)
+		if failed, why := p.prove(next, nil, a, s.Disabled, st); len(failed) > 0 {
+			st.Action, st.done, st.Reason = Fail, Create, "created as pending, for "+why
+			if len(failed) < len(endpoints(next)) {
+				st.Reason = "created with an endpoint pending, for " + why
+			}
+		}
 		p.change.Subscriptions = append(p.change.Subscriptions, next)
 		return
 	}
 	next.ID, next.Key, next.Created, next.Generation = now.ID, now.Key, now.Created, now.Generation
 	for _, in := range hook.AppStates() {
-		url := next.At(in).URL
-		*next.At(in) = *now.At(in)
-		next.At(in).URL = url
+		switch url := next.At(in).URL; {
+		case url == "":
+			*next.At(in) = hook.Endpoint{}
+		case now.At(in).URL == "":
+			next.At(in).StateSince = p.now
+		default:
+			*next.At(in) = *now.At(in)
+			next.At(in).URL = url
+		}
 	}
-	var d diff
+	d := p.fields(next, now)
+	if s.Disabled && !allDisabled(now) {
+		d = append(d, "disabled")
+	}
+	for _, in := range hook.AppStates() {
+		if !s.Disabled && stays(next, now, in) && !now.At(in).Active() {
+			d = append(d, enabled(in, now))
+		}
+	}
+	st := p.step(Update, "subscription", name, now.ID, d)
+	if st.Action != Update {
+		return
+	}
+	if failed, why := p.prove(next, now, a, s.Disabled, st); len(failed) > 0 {
+		st.Action = Fail
+		if next = p.failed(next, now, failed, why, st); next == nil {
+			return
+		}
+	}
+	p.change.Subscriptions = append(p.change.Subscriptions, next)
+}
+
+// failed returns what is made of the change of a subscription some of whose endpoints did
+// not prove themselves, or nil if nothing is.
+func (p *planner) failed(next, now *hook.Subscription, failed []hook.AppState, why string, st *Step) *hook.Subscription {
+	if !holdUp(next, now, failed) {
+		var rest []string
+		for _, c := range st.Changes {
+			if !slices.ContainsFunc(failed, func(in hook.AppState) bool { return c == enabled(in, now) }) {
+				rest = append(rest, c)
+			}
+		}
+		if len(rest) > 0 {
+			st.done, st.Changes = Update, rest
+			st.Reason = "done, but an endpoint is left as it was, for " + why
+			return next
+		}
+	}
+	st.Reason = "left as it was, for " + why
+	return p.latestReasons(now, next)
+}
+
+// fields returns which fields of a subscription change.
+func (p *planner) fields(next, now *hook.Subscription) (d diff) {
 	d.list("events", now.Events, next.Events)
 	d.text("event_webhook_url", now.URL, next.URL)
-	d.text("subscription_scope", string(now.Scope), string(next.Scope))
 	d.text("development_webhook_url", now.Development.URL, next.Development.URL)
+	d.text("subscription_scope", string(now.Scope), string(next.Scope))
 	d.text("account_id", strings.Join(accounts(now.Subscribers), " "), strings.Join(accounts(next.Subscribers), " "))
 	d.list("user_ids", people(now.Subscribers, usersOf), people(next.Subscribers, usersOf))
 	d.list("user_group_ids", people(now.Subscribers, groupsOf), people(next.Subscribers, groupsOf))
@@ -480,27 +597,44 @@ func (p *planner) subscription(a *hook.App, s *Subscription, now *hook.Subscript
 	}
 	d.value("max_in_flight", now.Limits.InFlight, next.Limits.InFlight)
 	d.value("max_per_second", now.Limits.PerSecond, next.Limits.PerSecond)
-	if s.Disabled && !allDisabled(now) {
-		d = append(d, "disabled")
+	return d
+}
+
+// stays reports whether a subscription has an endpoint before and after, with whatever
+// URL.
+func stays(next, now *hook.Subscription, in hook.AppState) bool {
+	return now.At(in).URL != "" && next.At(in).URL != ""
+}
+
+// enabled says that an endpoint is to become valid.
+func enabled(in hook.AppState, now *hook.Subscription) string {
+	text := fmt.Sprintf("%s -> valid", now.At(in).State)
+	if in == hook.Development {
+		return "development endpoint: " + text
 	}
+	return text
+}
+
+// holdUp reports whether endpoints that failed keep the rest of a change from being made.
+// Those do not that got nothing before either, as long as there is another one: an
+// endpoint that nobody keeps up any more must not stop all changes.
+func holdUp(next, now *hook.Subscription, failed []hook.AppState) bool {
+	for _, in := range failed {
+		if now.At(in).URL != next.At(in).URL || now.At(in).Active() {
+			return true
+		}
+	}
+	return len(failed) == len(endpoints(next))
+}
+
+// endpoints returns which endpoints a subscription has.
+func endpoints(s *hook.Subscription) (all []hook.AppState) {
 	for _, in := range hook.AppStates() {
-		if e := now.At(in); !s.Disabled && e.URL != "" && next.At(in).URL != "" && !e.Active() {
-			d = append(d, strings.TrimPrefix(fmt.Sprintf("%s endpoint: %s -> valid", in, e.State), "production endpoint: "))
+		if s.At(in).URL != "" {
+			all = append(all, in)
 		}
 	}
-	st := p.step(Update, "subscription", name, now.ID, d)
-	if st.Action != Update {
-		return
-	}
-	p.prove(next, now, a, s.Disabled, st)
-	if st.Action == Fail {
-		reasons := next
-		next = p.latestReasons(now, reasons)
-		if next == nil {
-			return
-		}
-	}
-	p.change.Subscriptions = append(p.change.Subscriptions, next)
+	return all
 }
 
 // latestReasons returns a subscription as it is now, but for the reasons why its
@@ -509,7 +643,7 @@ func (p *planner) subscription(a *hook.App, s *Subscription, now *hook.Subscript
 func (p *planner) latestReasons(now, failed *hook.Subscription) *hook.Subscription {
 	next, changed := *now, false
 	for _, in := range hook.AppStates() {
-		if e := next.At(in); e.URL != "" && e.State == hook.Pending && e.URL == failed.At(in).URL {
+		if e := next.At(in); e.URL != "" && e.State == hook.Pending && failed.At(in).State == hook.Pending && e.URL == failed.At(in).URL {
 			e.StateReason, changed = failed.At(in).StateReason, true
 		}
 	}
@@ -520,67 +654,73 @@ func (p *planner) latestReasons(now, failed *hook.Subscription) *hook.Subscripti
 }
 
 // prove sets the states of the endpoints of a subscription that is created, or changed
-// from what it is now, and asks for challenges where that takes some.
-func (p *planner) prove(next, now *hook.Subscription, a *hook.App, off bool, st *Step) {
+// from what it is now, and asks for challenges where that takes some. It returns those
+// that failed theirs, and why.
+func (p *planner) prove(next, now *hook.Subscription, a *hook.App, off bool, st *Step) (failed []hook.AppState, why string) {
 	if off {
-		if now == nil || !allDisabled(now) {
-			*next = *disabled(next, "disabled by the operator", p.now)
-		}
-		return
+		p.switchOff(next, now)
+		return nil, ""
 	}
-	for _, in := range hook.AppStates() {
-		if next.At(in).URL == "" {
-			*next.At(in) = hook.Endpoint{}
+	var proven, faults []string
+	all := endpoints(next)
+	for _, in := range all {
+		if now != nil && now.At(in).URL == next.At(in).URL && now.Auth == next.Auth && now.At(in).Active() {
 			continue
 		}
-		var was *hook.Endpoint
-		if now != nil && now.At(in).URL != "" {
-			was = now.At(in)
+		q := proof{next.At(in).URL, next, a}
+		r, ok := p.proofs[q.key()]
+		if !ok {
+			p.missing = append(p.missing, q)
+			st.Reason = "the endpoint has to answer a challenge first"
+			continue
 		}
-		if was == nil || was.URL != next.At(in).URL || now.Auth != next.Auth || !was.Active() {
-			p.proveAt(in, next, now, a, st)
+		which := "the endpoint"
+		if len(all) > 1 {
+			which = "the " + string(in) + " endpoint"
 		}
+		if p.judge(in, next, now, &r); r.OK {
+			proven = append(proven, fmt.Sprintf("%s answered its challenge in %v", which, r.Timing.Done.Round(time.Millisecond)))
+			st.Reason = strings.Join(proven, "; ")
+		} else {
+			failed = append(failed, in)
+			faults = append(faults, fmt.Sprintf("%s did not answer its challenge: %s", which, r.Reason))
+		}
+	}
+	return failed, strings.Join(faults, "; ")
+}
+
+// switchOff sets the states of the endpoints of a subscription that is to get nothing.
+func (p *planner) switchOff(next, now *hook.Subscription) {
+	const reason = "disabled by the operator"
+	if now == nil || !allDisabled(now) {
+		*next = *disabled(next, reason, p.now)
+		return
+	}
+	for _, in := range endpoints(next) {
+		*next.At(in) = next.At(in).Set(hook.Disabled, reason, p.now) // one that is new
 	}
 }
 
-// proveAt sets the state of one endpoint.
-func (p *planner) proveAt(in hook.AppState, next, now *hook.Subscription, a *hook.App, st *Step) {
+// judge sets the state of an endpoint that was challenged.
+func (p *planner) judge(in hook.AppState, next, now *hook.Subscription, r *challenge.Result) {
 	e := next.At(in)
-	q := proof{e.URL, next, a}
-	r, ok := p.proofs[q.key()]
-	if !ok {
-		p.missing = append(p.missing, q)
-		st.Reason = "the endpoint has to answer a challenge first"
-		return
-	}
-	which := "the endpoint"
-	if in == hook.Development {
-		which = "the development endpoint"
-	}
+	v := hook.Validation{Subscription: next.Key, In: in, URL: e.URL, At: p.now, Occasion: hook.OnChange, Reason: r.Reason}
 	if !r.OK {
-		p.unproven = append(p.unproven, unproven{in, r})
+		p.unproven = append(p.unproven, unproven{in, *r})
 	}
 	switch {
 	case r.OK:
 		*e = e.Set(hook.Valid, "", p.now)
 		e.Checked, e.StateSince = p.now, p.now
-		if st.Action != Fail {
-			st.Reason = fmt.Sprintf("%s answered its challenge in %v", which, r.Timing.Done.Round(time.Millisecond))
-		}
 	case now == nil:
 		*e = e.Set(hook.Pending, r.Reason, p.now)
-		st.Action, st.Reason = Fail, fmt.Sprintf("created as pending, for %s did not answer its challenge: %s", which, r.Reason)
-	default:
+	case e.State == hook.Pending:
 		e.StateReason = r.Reason
-		st.Action, st.Reason = Fail, fmt.Sprintf("left as it was, for %s did not answer its challenge: %s", which, r.Reason)
 	}
-	state := e.State
-	if now != nil && !r.OK {
-		state = now.At(in).State
+	if v.State = e.State; now != nil && !r.OK {
+		v.State = now.At(in).State
 	}
-	p.change.Validations = append(p.change.Validations, hook.Validation{
-		Subscription: next.Key, In: in, URL: e.URL, At: p.now, Occasion: hook.OnChange, Reason: r.Reason, State: state,
-	})
+	p.change.Validations = append(p.change.Validations, v)
 }
 
 // count returns how many subscriptions the app will have, and how many it may.

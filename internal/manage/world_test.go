@@ -197,8 +197,8 @@ type prober struct {
 	broken map[string]string // by URL, why the endpoint does not answer
 	// outcome is how challenges end that are not answered.
 	outcome hook.Outcome
-	during func(context.Context, *hook.Subscription, *hook.App)
-	calls  []call
+	during  func(context.Context, *hook.Subscription, *hook.App)
+	calls   []call
 }
 
 // call is a challenge: under which secret of the app, to which endpoint, proving the

@@ -6,6 +6,7 @@
 package rounds
 
 import (
+	"container/heap"
 	"context"
 	"errors"
 	"log/slog"
@@ -25,12 +26,16 @@ type Manager interface {
 const Every = 72 * time.Hour
 
 const (
-	// atOnce is how many endpoints are asked at a time. Each may take seconds to fail.
-	atOnce = 16
+	// atOnce is how many rounds are held at a time. Each takes some eight seconds if the
+	// endpoint's host is silent, so that two million such endpoints fit into 72 hours,
+	// and a hundred thousand, all of them late, into some hours.
+	atOnce = 64
 
-	// again is the pause before an endpoint is asked again that could not be asked, for
-	// want of connections or because the store could not take it.
-	again = time.Minute
+	// A round that could not be held, for want of connections or because the store could
+	// not take it, is tried again after a pause, which doubles each time up to the
+	// longest: the endpoint is asked for nothing each time.
+	again   = time.Minute
+	longest = time.Hour
 )
 
 // Keeper keeps the rounds. Make one with [New].
@@ -40,39 +45,102 @@ type Keeper struct {
 	every     time.Duration
 	log       *slog.Logger
 
-	wake chan struct{}
-	// until says until when an endpoint is left alone that could not be asked.
-	until map[endpoint]time.Time
+	wake chan struct{} // the first round is another one
+
+	mu     sync.Mutex
+	rounds map[endpoint]*round
+	order  order // those that wait
+	said   time.Time
+	unsaid int // rounds that could not be held since
 }
 
 type endpoint struct {
-	id string
-	in hook.AppState
+	subscription hook.SubscriptionKey
+	in           hook.AppState
+}
+
+// round is an endpoint's next round.
+type round struct {
+	endpoint
+	at    time.Time
+	index int // in the order
+	held  bool
+	// tries is how often in a row it could not be held, and until when it is left alone
+	// therefore.
+	tries int
+	until time.Time
 }
 
 // New returns a Keeper that asks each endpoint of the directory once in every period.
 func New(d *hook.Directory, m Manager, every time.Duration, log *slog.Logger) *Keeper {
-	return &Keeper{directory: d, manager: m, every: every, log: log, wake: make(chan struct{}, 1), until: map[endpoint]time.Time{}}
+	return &Keeper{directory: d, manager: m, every: every, log: log, wake: make(chan struct{}, 1), rounds: map[endpoint]*round{}}
 }
 
-// Wake tells the keeper that endpoints have changed.
-func (k *Keeper) Wake() {
-	select {
-	case k.wake <- struct{}{}:
-	default: // it will look anyway
+// Changed tells the keeper that a subscription, or its app, was made, changed or
+// deleted.
+func (k *Keeper) Changed(subscription hook.SubscriptionKey) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, in := range hook.AppStates() {
+		k.plan(endpoint{subscription, in})
 	}
 }
 
-// Run keeps the rounds until ctx is done.
+// Run keeps the rounds until ctx is done. A round that is under way then is cut off; it
+// counts for nothing.
 func (k *Keeper) Run(ctx context.Context) {
-	for ctx.Err() == nil {
-		due, next := k.due(time.Now())
-		if len(due) > 0 {
-			k.ask(ctx, due)
-			continue
-		}
-		k.sleep(ctx, next)
+	for _, s := range k.directory.Subscriptions("") {
+		k.Changed(s.Key)
 	}
+	var under sync.WaitGroup
+	defer under.Wait()
+	room := make(chan struct{}, atOnce)
+	for {
+		// Room first: the round that has been due the longest gets it.
+		select {
+		case <-ctx.Done():
+			return
+		case room <- struct{}{}:
+		}
+		r := k.next(ctx)
+		if r == nil {
+			return
+		}
+		under.Go(func() {
+			defer func() { <-room }()
+			k.hold(ctx, r)
+		})
+	}
+}
+
+// next waits until a round is due, and takes it out of the order. It returns nil when
+// ctx is done.
+func (k *Keeper) next(ctx context.Context) *round {
+	for ctx.Err() == nil {
+		r, at := k.take(time.Now())
+		if r != nil {
+			return r
+		}
+		k.sleep(ctx, at)
+	}
+	return nil
+}
+
+// take takes the first round out of the order if it is due at now. If not, it returns
+// when it will be: the zero time if there is none.
+func (k *Keeper) take(now time.Time) (*round, time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.order) == 0 {
+		return nil, time.Time{}
+	}
+	r := k.order[0]
+	if r.at.After(now) {
+		return nil, r.at
+	}
+	heap.Pop(&k.order)
+	r.held = true
+	return r, time.Time{}
 }
 
 func (k *Keeper) sleep(ctx context.Context, next time.Time) {
@@ -89,67 +157,105 @@ func (k *Keeper) sleep(ctx context.Context, next time.Time) {
 	}
 }
 
-// due returns the endpoints whose round has come at now, and when the next one comes
-// if there are none: the zero time if there is nothing to wait for.
-func (k *Keeper) due(now time.Time) (due []endpoint, next time.Time) {
-	for e, until := range k.until {
-		if !until.After(now) {
-			delete(k.until, e)
-		}
+// hold holds a round.
+func (k *Keeper) hold(ctx context.Context, r *round) {
+	s, _ := k.directory.Subscription(r.subscription)
+	var err error
+	if s != nil {
+		err = k.manager.Revalidate(ctx, s.ID, r.in)
 	}
-	for _, s := range k.directory.Subscriptions("") {
-		for _, in := range hook.AppStates() {
-			e := s.At(in)
-			if e.URL == "" || !e.Active() {
-				continue
-			}
-			id := endpoint{s.ID, in}
-			at := s.NextRound(in, k.every)
-			if until := k.until[id]; until.After(at) {
-				at = until
-			}
-			switch {
-			case !at.After(now):
-				due = append(due, id)
-			case next.IsZero() || at.Before(next):
-				next = at
-			}
-		}
-	}
-	return due, next
-}
-
-// ask challenges endpoints, some at a time.
-func (k *Keeper) ask(ctx context.Context, due []endpoint) {
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	room := make(chan struct{}, atOnce)
-	for _, e := range due {
-		select {
-		case <-ctx.Done():
-		case room <- struct{}{}:
-			wg.Go(func() {
-				defer func() { <-room }()
-				if err := k.manager.Revalidate(ctx, e.id, e.in); err != nil {
-					mu.Lock()
-					defer mu.Unlock()
-					k.put(ctx, e, err)
-				}
-			})
-		}
-	}
-	wg.Wait()
-}
-
-// put leaves an endpoint alone for a while whose round could not be held.
-func (k *Keeper) put(ctx context.Context, e endpoint, err error) {
-	if ctx.Err() != nil {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if r.held = false; ctx.Err() != nil {
 		return
 	}
-	x, ok := errors.AsType[*hook.Error](err)
-	if ok && (x.Kind == hook.NotFound || x.Kind == hook.Conflict) {
-		return // it was deleted or changed meanwhile, and then it is looked at anew
+	if err == nil || changedMeanwhile(err) {
+		r.tries, r.until = 0, time.Time{}
+	} else {
+		r.until = time.Now().Add(min(longest, again<<min(r.tries, 10)))
+		r.tries++
+		k.report(s.ID, err)
 	}
-	k.log.Error("an endpoint could not be validated; trying again", "subscription", e.id, "endpoint", e.in, "in", again, "err", err)
-	k.until[e] = time.Now().Add(again)
+	k.plan(r.endpoint)
+}
+
+// changedMeanwhile reports whether the round was about something that is not there any
+// more, or not as it was. Then it is planned anew, on what is there.
+func changedMeanwhile(err error) bool {
+	x, ok := errors.AsType[*hook.Error](err)
+	return ok && (x.Kind == hook.NotFound || x.Kind == hook.Conflict)
+}
+
+// report logs that rounds cannot be held, but not each: all of them may have the same
+// reason. It is called with k.mu held.
+func (k *Keeper) report(subscription string, err error) {
+	k.unsaid++
+	if now := time.Now(); now.Sub(k.said) >= again {
+		k.log.Error("endpoints could not be validated; trying again", "endpoints", k.unsaid, "last", subscription, "err", err)
+		k.said, k.unsaid = now, 0
+	}
+}
+
+// plan puts an endpoint's next round where it belongs, or nowhere. It is called with
+// k.mu held.
+func (k *Keeper) plan(e endpoint) {
+	r := k.rounds[e]
+	if r != nil && r.held {
+		return // it is planned when that has ended
+	}
+	s, a := k.directory.Subscription(e.subscription)
+	if s == nil || !s.InRounds(e.in, a) {
+		if r != nil {
+			if r.index >= 0 {
+				heap.Remove(&k.order, r.index)
+			}
+			delete(k.rounds, e)
+		}
+		return
+	}
+	if r == nil {
+		r = &round{endpoint: e, index: -1}
+		k.rounds[e] = r
+	}
+	if r.at = s.NextRound(e.in, k.every); r.until.After(r.at) {
+		r.at = r.until
+	}
+	if r.index < 0 {
+		heap.Push(&k.order, r)
+	} else {
+		heap.Fix(&k.order, r.index)
+	}
+	if k.order[0] == r {
+		select {
+		case k.wake <- struct{}{}:
+		default: // it will look anyway
+		}
+	}
+}
+
+// order is the rounds that wait, the first on top.
+type order []*round
+
+func (o order) Len() int           { return len(o) }
+func (o order) Less(i, j int) bool { return o[i].at.Before(o[j].at) }
+
+func (o order) Swap(i, j int) {
+	o[i], o[j] = o[j], o[i]
+	o[i].index, o[j].index = i, j
+}
+
+// Push appends a round.
+func (o *order) Push(x any) {
+	r := x.(*round)
+	r.index = len(*o)
+	*o = append(*o, r)
+}
+
+// Pop takes the last one off.
+func (o *order) Pop() any {
+	old := *o
+	r := old[len(old)-1]
+	old[len(old)-1], r.index = nil, -1
+	*o = old[:len(old)-1]
+	return r
 }

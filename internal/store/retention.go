@@ -88,7 +88,8 @@ func expireStep(t tx, below, before int64) (rows int, err error) {
 		{`DELETE FROM idempotency_keys WHERE event_id IN (SELECT event_id FROM idempotency_keys WHERE event_id < $1 ORDER BY event_id LIMIT $2)`, below},
 		{`DELETE FROM subscriptions WHERE key IN (SELECT key FROM subscriptions WHERE deleted > 0 AND deleted < $1
 			AND NOT EXISTS (SELECT 1 FROM due WHERE subscription = key) LIMIT $2)`, min(before, millis(kept))},
-		{`DELETE FROM validations WHERE id IN (SELECT id FROM validations WHERE at < $1 ORDER BY id LIMIT $2)`, before - keepValidations.Milliseconds()},
+		// The oldest are looked at and no others: there is no index on the time.
+		{`DELETE FROM validations WHERE at < $1 AND id IN (SELECT id FROM validations ORDER BY id LIMIT $2)`, before - keepValidations.Milliseconds()},
 		{`DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE ended > 0 AND ended < $1 LIMIT $2)`, before},
 	} {
 		n, err := t.exec(e.query, e.below, expireRows)
