@@ -135,7 +135,7 @@ func allDisabled(s *hook.Subscription) bool {
 // disabled returns the subscription with all its endpoints disabled.
 func disabled(s *hook.Subscription, reason string, now time.Time) *hook.Subscription {
 	next := *s
-	next.Endpoint = next.Endpoint.Set(hook.Disabled, reason, now)
+	next.Endpoint = next.Set(hook.Disabled, reason, now)
 	if next.Development.URL != "" {
 		next.Development = next.Development.Set(hook.Disabled, reason, now)
 	}
