@@ -580,6 +580,11 @@ func (p *planner) failed(next, now *hook.Subscription, failed []hook.AppState, w
 		}
 	}
 	st.Reason = "left as it was, for " + why
+	for i := range p.change.Validations { // also those that succeeded have changed nothing
+		if v := &p.change.Validations[i]; v.Subscription == now.Key {
+			v.State = now.At(v.In).State
+		}
+	}
 	return p.latestReasons(now, next)
 }
 
