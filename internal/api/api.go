@@ -54,6 +54,8 @@ type Store interface {
 
 	PutCatalogDocument(product string, source []byte, now time.Time, entries ...hook.AuditEntry) error
 	SetCheckMode(eventType string, m hook.CheckMode, entries ...hook.AuditEntry) error
+
+	explainStore
 }
 
 // Mailer sends what is in the outbox.
@@ -161,6 +163,7 @@ func (a *api) routes() map[string]route {
 		"GET /v2/marketplace/apps/{id}/webhook_logs": {access{medium, []string{scopeLogs, scopeLogsAdmin}}, a.webhookLogs},
 
 		"GET " + operator + "/events/{id}":             {read, a.event},
+		"GET " + operator + "/events/{id}/explain":     {read, a.explain},
 		"GET " + operator + "/deliveries":              {read, a.deliveries},
 		"GET " + operator + "/deliveries/{id}":         {read, a.delivery},
 		"POST " + operator + "/deliveries/{id}/resend": {manage, a.resend},

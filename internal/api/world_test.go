@@ -50,6 +50,7 @@ type platform struct {
 	catalog *catalog.Catalog
 	handler http.Handler
 	tokens  *oauth.Tokens
+	manager *manage.Manager
 	log     *buffer
 	mailer  woken
 
@@ -74,6 +75,8 @@ type options struct {
 	rates Rates
 	// idle: nothing is sent.
 	idle bool
+	// connections is how many there may be at a time. 0: as many as usual.
+	connections int
 	// noMail: there is no mail server. Otherwise mails wait for a test to send them.
 	noMail bool
 }
@@ -111,6 +114,7 @@ func newPlatform(t testing.TB, o options) *platform {
 	}
 
 	call := outbound.Config{Policy: hook.EndpointPolicy{HTTP: true, Allowed: hook.Loopback()}, UserAgent: "Switchhook/test"}
+	call.MaxConnections = o.connections
 	if o.net != nil {
 		call.DialContext = o.net.DialContext
 	}
@@ -130,12 +134,13 @@ func newPlatform(t testing.TB, o options) *platform {
 		in.Store = o.store(p.db)
 	}
 	p.tokens = oauth.New(sealing.Derive)
+	p.manager = &manage.Manager{
+		Store: p.db, Directory: p.db.Directory(), Catalog: p.catalog, Sender: sender,
+		Prober: &challenge.Prober{Client: client, IDs: ids}, Policy: call.Policy, Every: rounds.Every, Log: log,
+	}
 	p.handler = New(Config{
 		Store: p.db, Directory: p.db.Directory(), Intake: in, Catalog: p.catalog, Client: client, Sender: sender, Mailer: &p.mailer, Tokens: p.tokens, PageKey: sealing.Derive("pages"), Rates: o.rates, Version: "1.2.3", Log: log,
-		Manager: &manage.Manager{
-			Store: p.db, Directory: p.db.Directory(), Catalog: p.catalog, Sender: sender,
-			Prober: &challenge.Prober{Client: client, IDs: ids}, Policy: call.Policy, Every: rounds.Every, Log: log,
-		},
+		Manager: p.manager,
 	})
 	if o.net == nil {
 		s := httptest.NewServer(p.handler)

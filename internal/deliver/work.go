@@ -157,7 +157,7 @@ func cancelReason(q *queue) string {
 func (s *Sender) logThrottled(j *job, now time.Time) {
 	q := j.queue
 	f := &Finished{Was: j.Delivery, Now: j.Delivery, Node: s.node.ID, Keep: true, Lazy: true, Attempt: hook.Attempt{
-		Delivery: j.ID, EventType: j.Event.Type, Target: q.endpoint.Target, Retry: j.Tries, Outcome: hook.TooManyRequests, State: hook.Waiting, Due: dueOf(j), Started: now,
+		Delivery: j.ID, EventType: j.Event.Type, Target: q.endpoint.Target, Retry: j.Tries, Outcome: hook.TooManyRequests, State: hook.Waiting, Next: j.Due, Due: dueOf(j), Started: now,
 		Detail: "the limit of requests per second for this endpoint is reached",
 	}}
 	f.Done = func(err error) {

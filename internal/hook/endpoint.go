@@ -75,8 +75,7 @@ func (e Endpoint) AfterRound(reason string, now time.Time) (Endpoint, Notice) {
 	e.Failures = append(slices.Clone(e.Failures), Failure{now, reason})
 	switch n := len(e.Failures); {
 	case n >= DisabledAfter:
-		why := fmt.Sprintf("the endpoint failed %d validations in a row, the last: %s", n, reason)
-		return e.Set(Disabled, why, now), DisabledNotice
+		return e.Set(Disabled, disabledAfterRounds(n, reason), now), DisabledNotice
 	case n == SecondNoticeAfter:
 		return e.Set(Failing, reason, now), SecondNotice
 	case n == FirstNoticeAfter:
@@ -91,6 +90,10 @@ func (e Endpoint) AfterRound(reason string, now time.Time) (Endpoint, Notice) {
 func (s *Subscription) InRounds(in AppState, a *App) bool {
 	e := s.At(in)
 	return e.URL != "" && e.Active() && !a.Disabled
+}
+
+func disabledAfterRounds(n int, reason string) string {
+	return fmt.Sprintf("the endpoint failed %d validations in a row, the last: %s", n, reason)
 }
 
 // Round returns the latest instant, not after t, at which the round of an endpoint

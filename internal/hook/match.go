@@ -1,10 +1,6 @@
 package hook
 
-import (
-	"fmt"
-	"slices"
-	"strings"
-)
+import "slices"
 
 // Verdict says whether a subscription is owed an event, and if not, why not.
 type Verdict uint8
@@ -40,6 +36,12 @@ func (d *Directory) verdict(e *Event, t *EventType, s *Subscription, a *App) Ver
 	case !a.Entitled(t):
 		return MissingScope
 	}
+	return d.scopeVerdict(e, t, s, a)
+}
+
+// scopeVerdict asks the last of the questions: whose events the app may have, and the
+// subscription asks for.
+func (d *Directory) scopeVerdict(e *Event, t *EventType, s *Subscription, a *App) Verdict {
 	if t.Routing == ByCarrier {
 		return d.carrierVerdict(e, s, a)
 	}
@@ -162,46 +164,4 @@ func among(sorted, ids []string) bool {
 
 func intersects(a, b []string) bool {
 	return slices.ContainsFunc(a, func(x string) bool { return slices.Contains(b, x) })
-}
-
-// Explain says the verdict as a sentence for the people concerned.
-func (v Verdict) Explain(e *Event, t *EventType, s *Subscription, a *App) string {
-	switch v {
-	case Entitled:
-		return "the event is owed to the subscription"
-	case NotSubscribed:
-		return fmt.Sprintf("the subscription does not list %s", e.Type)
-	case NotValidated:
-		return "the endpoint has not answered its challenge yet: " + s.Serving(a).StateReason
-	case SubscriptionOff:
-		return "the subscription is disabled: " + s.Serving(a).StateReason
-	case AppOff:
-		return fmt.Sprintf("the app %q is disabled", a.Name)
-	case MissingScope:
-		return fmt.Sprintf("the app %q has none of the scopes that entitle to the event: %s", a.Name, strings.Join(t.Scopes, ", "))
-	case OtherCarrier:
-		return fmt.Sprintf("the app %q is not bound to carrier code %d", a.Name, e.Carrier)
-	case NotInstalled:
-		return fmt.Sprintf("the app %q is neither owned by nor installed on account %s", a.Name, e.Account)
-	case NoSubscriber:
-		return "nobody is subscribed any more: every account and user has unsubscribed"
-	case OutOfAccount:
-		return fmt.Sprintf("the subscription asks for events of %s, the event is of account %s", accountsOf(s), e.Account)
-	case OutOfUsers:
-		return "the subscription asks for events of other users"
-	}
-	return fmt.Sprintf("verdict %d", uint8(v))
-}
-
-// accountsOf names the first accounts that a subscription asks for.
-func accountsOf(s *Subscription) string {
-	const shown = 3
-	var names []string
-	for _, x := range s.Subscribers[:min(shown, len(s.Subscribers))] {
-		names = append(names, "account "+x.Account)
-	}
-	if more := len(s.Subscribers) - shown; more > 0 {
-		names = append(names, fmt.Sprintf("%d more", more))
-	}
-	return strings.Join(names, ", ")
 }

@@ -147,6 +147,13 @@ func TestMatching(t *testing.T) {
 			if (len(owed) == 1) != (c.want == Entitled) {
 				t.Errorf("Match returns %v", owed)
 			}
+			near := d.NearMisses(&w.event, &w.typ, nil)
+			if len(near) != 1 || near[0].Subscription != 1 || (near[0].Distance == 0) != (c.want == Entitled) {
+				t.Errorf("NearMisses returns %v", near)
+			}
+			if c.want != Entitled && !d.fails(c.want, &w.event, &w.typ, &w.sub, &w.app) {
+				t.Errorf("the question of the verdict %v is not answered with no", c.want)
+			}
 		})
 	}
 }

@@ -32,6 +32,8 @@ type Subscription struct {
 	// bring that back.
 	Generation int64
 	Created    time.Time
+	// Deleted is when it was deleted: those that are there have the zero time.
+	Deleted time.Time
 }
 
 // Serving returns the endpoint to which the app's events go in the app's state.

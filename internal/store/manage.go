@@ -272,7 +272,7 @@ func (db *DB) scanApp(r row) (*hook.App, error) {
 const selectSubscriptions = `
 	SELECT key, id, app_id, name, events, scope, subscribers, source, auth_mode, auth, max_in_flight, max_per_second, generation, created,
 		p.url, p.state, p.state_reason, p.state_since, p.checked, p.failures,
-		ifnull(d.url, ''), ifnull(d.state, 0), ifnull(d.state_reason, ''), ifnull(d.state_since, 0), ifnull(d.checked, 0), ifnull(d.failures, 'null')
+		ifnull(d.url, ''), ifnull(d.state, 0), ifnull(d.state_reason, ''), ifnull(d.state_since, 0), ifnull(d.checked, 0), ifnull(d.failures, 'null'), deleted
 	FROM subscriptions
 	JOIN endpoints p ON p.subscription = key AND p.app_state = 'production'
 	LEFT JOIN endpoints d ON d.subscription = key AND d.app_state = 'development' `
@@ -282,7 +282,7 @@ func (db *DB) scanSubscription(r row) (*hook.Subscription, error) {
 		Key: hook.SubscriptionKey(r.int(0)), ID: r.text(1), App: r.text(2), Name: r.text(3),
 		Scope: hook.SubscriptionScope(r.text(5)), Source: hook.Source(r.text(7)),
 		Limits:     hook.Limits{InFlight: int(r.int(10)), PerSecond: r.float(11)},
-		Generation: r.int(12), Created: fromMillis(r.int(13)),
+		Generation: r.int(12), Created: fromMillis(r.int(13)), Deleted: fromMillis(r.int(26)),
 	}
 	s.Auth = db.openAuth(hook.AuthMode(r.int(8)), r.blob(9), s.ID)
 	return s, firstError(fromJSON(r.text(4), &s.Events), fromJSON(r.text(6), &s.Subscribers), scanEndpoint(r, 14, &s.Endpoint), scanEndpoint(r, 20, &s.Development))

@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -52,15 +53,22 @@ func (db *DB) Audit(ctx context.Context, f hook.AuditFilter) (page []hook.AuditE
 	args = append(args, f.Limit)
 	query += fmt.Sprintf(`ORDER BY id DESC LIMIT $%d`, len(args))
 	err = db.sql.read(ctx, func(t tx) error {
-		return t.query(query, func(r row) error {
+		err := t.query(query, func(r row) error {
 			e := hook.AuditEntry{
 				ID: r.int(0), At: fromMillis(r.int(1)), By: hook.Actor{Kind: hook.ActorKind(r.text(2)), ID: r.text(3), Name: r.text(4)},
 				Action: hook.Action(r.text(5)), Kind: r.text(6), Subject: r.text(7), Name: r.text(8),
+			}
+			if e.At.Before(f.Since) {
+				return errEnough
 			}
 			err := fromJSON(r.text(9), &e.Changes)
 			page = append(page, e)
 			return err
 		}, args...)
+		if errors.Is(err, errEnough) {
+			err = nil
+		}
+		return err
 	})
 	return page, err
 }
