@@ -377,7 +377,7 @@ func (x *explainer) audit(c *hook.Case) error {
 		x.apps[c.Subscription.App] = app
 	}
 	if x.others == nil {
-		if x.others, err = x.Store.Audit(x.ctx, hook.AuditFilter{Since: since, Limit: otherEntries}); err != nil {
+		if x.others, err = x.Store.Audit(x.ctx, hook.AuditFilter{From: since, Limit: otherEntries}); err != nil {
 			return err
 		}
 		x.others = orEmpty(x.others) // it was looked

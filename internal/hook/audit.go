@@ -80,9 +80,7 @@ type AuditFilter struct {
 	// Before continues where the page before ended: entries with lower ids. 0: from
 	// the latest.
 	Before int64
-	// Since leaves out what was done before. The zero time leaves out nothing.
-	Since time.Time
-	Limit int
+	Limit  int
 }
 
 // Validation is one time that an endpoint was asked to prove itself.

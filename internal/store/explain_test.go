@@ -116,15 +116,15 @@ func TestRecordsSince(t *testing.T) {
 	onEachStore(t, func(t *testing.T, db *DB) {
 		setup(t, db, 1)
 		for i := range 5 {
-			must(t, db.Remember(hook.AuditEntry{At: now.Add(time.Duration(i) * time.Minute), Kind: "app", Subject: fmt.Sprint("app", i%2), Action: hook.Updated}))
+			must(t, db.Change(hook.Change{Audit: []hook.AuditEntry{{At: now.Add(time.Duration(i) * time.Minute), Kind: "app", Subject: fmt.Sprint("app", i%2), Action: hook.Updated}}}, now))
 		}
 		for since, want := range map[time.Duration]int{-time.Hour: 5, 0: 5, time.Millisecond: 4, 2 * time.Minute: 3, time.Hour: 0} {
-			got, err := db.Audit(t.Context(), hook.AuditFilter{Since: now.Add(since), Limit: 10})
+			got, err := db.Audit(t.Context(), hook.AuditFilter{From: now.Add(since), Limit: 10})
 			if err != nil || len(got) != want {
 				t.Errorf("since %v: %d entries, want %d, %v", since, len(got), want, err)
 			}
 		}
-		if got, err := db.Audit(t.Context(), hook.AuditFilter{Subject: "app0", Since: now.Add(time.Minute), Limit: 10}); err != nil || len(got) != 2 {
+		if got, err := db.Audit(t.Context(), hook.AuditFilter{Subject: "app0", From: now.Add(time.Minute), Limit: 10}); err != nil || len(got) != 2 {
 			t.Errorf("of one: %+v, %v", got, err)
 		}
 		if s, _ := db.Directory().Subscription(1); !s.Deleted.IsZero() {

@@ -44,8 +44,8 @@ func putAudit(t tx, entries []hook.AuditEntry) error {
 func (db *DB) Audit(ctx context.Context, f hook.AuditFilter) (page []hook.AuditEntry, err error) {
 	query := `
 		SELECT id, at, by_kind, by_id, by_name, action, kind, subject, name, changes FROM audit
-		WHERE id < $1 AND ($2 = '' OR by_id = $2) AND ($3 = '' OR kind = $3) AND at >= $4 AND at < $5 `
-	args := []any{cmp.Or(f.Before, math.MaxInt64), f.Actor, f.Kind, millis(f.From), cmp.Or(millis(f.To), math.MaxInt64)}
+		WHERE id < $1 AND ($2 = '' OR by_id = $2) AND ($3 = '' OR kind = $3) AND at < $4 `
+	args := []any{cmp.Or(f.Before, math.MaxInt64), f.Actor, f.Kind, cmp.Or(millis(f.To), math.MaxInt64)}
 	if f.Subject != "" { // said so, and not as above, for the index
 		args = append(args, f.Subject)
 		query += fmt.Sprintf(`AND subject = $%d `, len(args))
@@ -58,8 +58,8 @@ func (db *DB) Audit(ctx context.Context, f hook.AuditFilter) (page []hook.AuditE
 				ID: r.int(0), At: fromMillis(r.int(1)), By: hook.Actor{Kind: hook.ActorKind(r.text(2)), ID: r.text(3), Name: r.text(4)},
 				Action: hook.Action(r.text(5)), Kind: r.text(6), Subject: r.text(7), Name: r.text(8),
 			}
-			if e.At.Before(f.Since) {
-				return errEnough
+			if e.At.Before(f.From) {
+				return errEnough // and so is all that follows
 			}
 			err := fromJSON(r.text(9), &e.Changes)
 			page = append(page, e)
