@@ -189,11 +189,14 @@ func listenError(address string, err error) error {
 // check refuses values that would make the platform idle or break it.
 func (f *serveFlags) check() error {
 	for name, d := range map[string]time.Duration{
-		"connect-timeout": f.connectTimeout, "answer-timeout": f.answerTimeout, "stop-timeout": f.stopTimeout, "retention": f.retention, "revalidate-every": f.every,
+		"connect-timeout": f.connectTimeout, "answer-timeout": f.answerTimeout, "stop-timeout": f.stopTimeout, "retention": f.retention,
 	} {
 		if d <= 0 {
 			return &usageError{fmt.Errorf("--%s %v must be more than 0", name, d)}
 		}
+	}
+	if f.every < time.Second {
+		return &usageError{fmt.Errorf("--revalidate-every %v must be at least 1s", f.every)}
 	}
 	for name, n := range map[string]int{"in-flight": f.inFlight, "max-in-flight": f.maxInFlight, "max-connections": f.maxConnections, "max-subscriptions": f.maxSubscriptions} {
 		if n < 1 {

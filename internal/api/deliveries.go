@@ -147,15 +147,19 @@ func (a *api) viewDelivery(r *http.Request, s *hook.Standing) (Delivery, error) 
 		last := a.viewAttempt(s.Last, s.Event)
 		v.Last = &last
 	}
-	sub, _ := a.Directory.Subscription(s.ID.Subscription)
+	sub, app := a.Directory.Subscription(s.ID.Subscription)
 	if sub == nil {
 		var err error
 		if sub, err = a.Store.DeletedSubscription(r.Context(), s.ID.Subscription); err != nil {
 			return v, err
 		}
+		app = &hook.App{}
 	}
 	if sub != nil {
-		v.Subscription, v.URL = sub.ID, sub.URL
+		v.Subscription, v.URL = sub.ID, sub.Serving(app).URL
+	}
+	if s.State != hook.Waiting && s.Last != nil && s.Last.Target.URL != "" {
+		v.URL = s.Last.Target.URL // where it went
 	}
 	return v, nil
 }

@@ -218,7 +218,13 @@ type Endpoint struct {
 	Since    Instant                `json:"state_since"`
 	Checked  Instant                `json:"validated_at"`
 	Next     Instant                `json:"next_validation_at"`
-	Failures []hook.Failure         `json:"validation_failures,omitempty"`
+	Failures []Failure              `json:"validation_failures,omitempty"`
+}
+
+// Failure is a round that an endpoint has failed.
+type Failure struct {
+	At     Instant `json:"at"`
+	Reason string  `json:"reason"`
 }
 
 // CustomHeader shows authentication settings, with the secrets as stars.
@@ -266,9 +272,12 @@ func (a *api) viewSubscription(s *hook.Subscription) Subscription {
 
 func (a *api) viewEndpoint(s *hook.Subscription, in hook.AppState) Endpoint {
 	e := s.At(in)
-	v := Endpoint{URL: e.URL, State: e.State, Reason: e.StateReason, Since: Instant(e.StateSince), Checked: Instant(e.Checked), Failures: e.Failures}
-	if e.Active() && a.Manager.Every > 0 {
-		v.Next = Instant(s.NextRound(in, a.Manager.Every))
+	v := Endpoint{URL: e.URL, State: e.State, Reason: e.StateReason, Since: Instant(e.StateSince), Checked: Instant(e.Checked)}
+	for _, f := range e.Failures {
+		v.Failures = append(v.Failures, Failure{Instant(f.At), f.Reason})
+	}
+	if app := a.Directory.App(s.App); app != nil && s.InRounds(in, app) && a.Manager.Every > 0 {
+		v.Next = Instant(s.NextRound(in, a.Manager.Every, time.Now()))
 	}
 	return v
 }

@@ -113,23 +113,31 @@ func (s *Subscription) Round(in AppState, every time.Duration, t time.Time) time
 	return t.Add(-since)
 }
 
-// NextRound returns when one of the subscription's endpoints is to be asked again: at the
-// first instant of its own after it was last checked.
+// NextRound returns when one of the subscription's endpoints is to be asked again, as seen
+// at now: at the first instant of its own after it was last checked. A check that lies ahead,
+// because the clock was wrong then, counts as one that is made now.
 //
 // A round that was held late, because the platform was stopped, may be just before the
 // next instant. If it failed, that next one is left out: it would fail for the same
 // reason, and bring the endpoint's end nearer than the owner was told.
-func (s *Subscription) NextRound(in AppState, every time.Duration) time.Time {
+func (s *Subscription) NextRound(in AppState, every time.Duration, now time.Time) time.Time {
 	e := s.At(in)
 	checked := e.Checked
 	if checked.IsZero() {
 		checked = s.Created
 	}
-	next := s.Round(in, every, checked).Add(every)
-	if n := len(e.Failures); n > 0 && next.Sub(e.Failures[n-1].At) < every/2 {
+	next := s.Round(in, every, earliest(checked, now)).Add(every)
+	if n := len(e.Failures); n > 0 && next.Sub(earliest(e.Failures[n-1].At, now)) < every/2 {
 		next = next.Add(every)
 	}
 	return next
+}
+
+func earliest(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // SubscriptionState is where the validation of an endpoint stands.

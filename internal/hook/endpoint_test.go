@@ -115,7 +115,7 @@ func TestRoundsAreSpread(t *testing.T) {
 		s := &Subscription{ID: testID(r), Created: epoch}
 		var next []time.Duration
 		for _, state := range AppStates() {
-			d := s.NextRound(state, every).Sub(epoch)
+			d := s.NextRound(state, every, epoch).Sub(epoch)
 			if d <= 0 || d > every {
 				t.Fatalf("the first round is after %v", d)
 			}
@@ -157,19 +157,33 @@ func TestRounds(t *testing.T) {
 			t.Fatalf("%v is not a whole millisecond", round)
 		}
 		s.At(in).Checked = at
-		next := s.NextRound(in, every)
+		next := s.NextRound(in, every, at)
 		if !next.Equal(round.Add(every)) {
 			t.Fatalf("checked at %v, after a round at %v, it is asked again at %v", at, round, next)
 		}
 		// A restart, which knows the time of the check to the millisecond, changes nothing
 		// for one that was asked when it was due.
 		s.At(in).Checked = round.Add(time.Duration(rapid.IntRange(0, int(time.Millisecond)-1).Draw(t, "took")))
-		next = s.NextRound(in, every)
+		next = s.NextRound(in, every, at)
 		s.At(in).Checked = s.At(in).Checked.Truncate(time.Millisecond)
-		if again := s.NextRound(in, every); !again.Equal(next) || !next.Equal(round.Add(every)) {
+		if again := s.NextRound(in, every, at); !again.Equal(next) || !next.Equal(round.Add(every)) {
 			t.Fatalf("asked at %v it is asked again at %v, after a restart at %v", round, next, again)
 		}
 	})
+}
+
+// An endpoint that was checked while the clock was ahead is asked within a period of the right
+// time, as any other.
+func TestRoundsAfterAWrongClock(t *testing.T) {
+	s := &Subscription{ID: "s", Endpoint: Endpoint{State: Valid}}
+	own := s.Round(Production, every, epoch).Add(every)
+	for name, failed := range map[string]string{"answered": "", "failed": "down"} {
+		e, _ := s.AfterRound(failed, epoch.Add(10*365*24*time.Hour))
+		wrong := &Subscription{ID: "s", Endpoint: e}
+		if next := wrong.NextRound(Production, every, epoch); !next.Equal(own) && !(failed != "" && next.Equal(own.Add(every))) {
+			t.Errorf("%s: the next round is at %v, want %v", name, next, own)
+		}
+	}
 }
 
 // Whoever was never checked is asked at the first instant after it was made; of an
@@ -177,7 +191,7 @@ func TestRounds(t *testing.T) {
 // are no rounds.
 func TestInRounds(t *testing.T) {
 	s := &Subscription{ID: "s", Created: epoch, Endpoint: Endpoint{URL: "https://a.test/", State: Valid}}
-	if next := s.NextRound(Production, every); !next.Equal(s.Round(Production, every, epoch).Add(every)) {
+	if next := s.NextRound(Production, every, epoch.Add(2*every)); !next.Equal(s.Round(Production, every, epoch).Add(every)) {
 		t.Errorf("the first round is at %v", next)
 	}
 	for state, want := range map[SubscriptionState]bool{Pending: false, Valid: true, Failing: true, Disabled: false} {
@@ -209,11 +223,11 @@ func TestRoundsAfterALateOne(t *testing.T) {
 	} {
 		at := own.Add(c.late)
 		s.Endpoint, _ = Endpoint{State: Valid}.AfterRound("down", at)
-		if next := s.NextRound(Production, every); !next.Equal(own.Add(c.want)) {
+		if next := s.NextRound(Production, every, epoch.Add(2*every)); !next.Equal(own.Add(c.want)) {
 			t.Errorf("%s: the next round after a failure is %v after its instant, want %v", name, next.Sub(own), c.want)
 		}
 		s.Endpoint, _ = s.AfterRound("", at)
-		if next := s.NextRound(Production, every); !next.Equal(own.Add(every)) {
+		if next := s.NextRound(Production, every, epoch.Add(2*every)); !next.Equal(own.Add(every)) {
 			t.Errorf("%s: the next round after an answer is %v after its instant", name, next.Sub(own))
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -160,18 +161,17 @@ func (m *Manager) store(c hook.Change, now time.Time, mails ...*outbox.Message) 
 // changed returns what tells the sender and the rounds of a change that is about to be
 // stored.
 func (m *Manager) changed(c *hook.Change) (tell func()) {
-	before := map[hook.SubscriptionKey]int64{}
+	before := map[hook.SubscriptionKey]*hook.Subscription{}
 	for _, s := range c.Subscriptions {
-		if now, _ := m.Directory.Subscription(s.Key); now != nil {
-			before[s.Key] = now.Generation
-		}
+		before[s.Key], _ = m.Directory.Subscription(s.Key)
 	}
 	moved, rounds := m.moved(c), m.concerned(c)
 	return func() {
 		for _, s := range c.Subscriptions {
-			if g, ok := before[s.Key]; ok && g != s.Generation {
+			switch was := before[s.Key]; {
+			case was != nil && was.Generation != s.Generation:
 				m.Sender.CalledOff(s.Key)
-			} else {
+			case was == nil || !sameToSender(was, s):
 				m.Sender.Changed(s.Key)
 			}
 		}
@@ -184,6 +184,22 @@ func (m *Manager) changed(c *hook.Change) (tell func()) {
 			}
 		}
 	}
+}
+
+// sameToSender reports whether nothing is different that deliveries depend on: most rounds
+// change only when an endpoint was last asked, and there may be many rounds.
+func sameToSender(was, is *hook.Subscription) bool {
+	a, b := *was, *is
+	for _, s := range []*hook.Subscription{&a, &b} {
+		for _, in := range hook.AppStates() {
+			e := s.At(in)
+			*e = hook.Endpoint{URL: e.URL, State: e.State}
+			if e.Active() {
+				e.State = hook.Valid
+			}
+		}
+	}
+	return reflect.DeepEqual(a, b)
 }
 
 // moved returns the subscriptions that are not changed themselves, but whose events go

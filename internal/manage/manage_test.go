@@ -25,11 +25,11 @@ func TestValidate(t *testing.T) {
 		wantReason    string
 		told          bool
 	}{
-		{"valid, answers", hook.Valid, "", "", hook.Valid, "", true}, // it is known since when
+		{"valid, answers", hook.Valid, "", "", hook.Valid, "", false}, // but it is known since when
 		{"valid, does not", hook.Valid, "", down, hook.Valid, "", false},
 		{"pending, answers", hook.Pending, "an earlier reason", "", hook.Valid, "", true},
-		{"pending, does not", hook.Pending, "an earlier reason", down, hook.Pending, down, true},
-		{"failing, answers", hook.Failing, "an earlier reason", "", hook.Valid, "", true},
+		{"pending, does not", hook.Pending, "an earlier reason", down, hook.Pending, down, false},
+		{"failing, answers", hook.Failing, "an earlier reason", "", hook.Valid, "", false},
 		{"failing, does not", hook.Failing, "an earlier reason", down, hook.Failing, "an earlier reason", false},
 		{"disabled, answers", hook.Disabled, "by somebody", "", hook.Valid, "", true},
 		{"disabled, does not", hook.Disabled, "by somebody", down, hook.Disabled, "by somebody", false},

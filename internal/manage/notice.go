@@ -68,7 +68,7 @@ func (m *Manager) compose(n hook.Notice, s *hook.Subscription, a *hook.App, in h
 		v.Which = in
 	}
 	if m.Every > 0 {
-		v.Next = s.NextRound(in, m.Every)
+		v.Next = s.NextRound(in, m.Every, now)
 	}
 	for _, f := range e.Failures {
 		v.Failures = append(v.Failures, hook.Failure{At: f.At, Reason: cut(oneLine(f.Reason), maxReason)})

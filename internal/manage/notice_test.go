@@ -53,7 +53,7 @@ func noticed(t *testing.T, in hook.AppState, edit func(w *world, a *hook.App, s 
 		for _, reason := range reasons {
 			now, _, err := w.Subscription(noticeID)
 			must(t, err)
-			time.Sleep(time.Until(now.NextRound(in, rounds.Every)))
+			time.Sleep(time.Until(now.NextRound(in, rounds.Every, time.Now())))
 			if w.prober.broken[now.At(in).URL] == "" || now.At(in).Failures != nil {
 				w.prober.breaks(now.At(in).URL, reason)
 			}

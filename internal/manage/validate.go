@@ -13,8 +13,15 @@ import (
 // Validate sends a challenge to one of a subscription's endpoints. If it proves itself
 // it is valid from then on, even if it was disabled; otherwise it stays as it is, and
 // the result says why.
-func (m *Manager) Validate(ctx context.Context, by hook.Actor, id string, in hook.AppState) (challenge.Result, error) {
-	return m.ask(ctx, by, id, in, hook.OnRequest, func(e hook.Endpoint, reason string, now time.Time) (hook.Endpoint, hook.Notice) {
+func (m *Manager) Validate(ctx context.Context, by hook.Actor, id string, in hook.AppState) (r challenge.Result, err error) {
+	s, a, err := m.Subscription(id)
+	if err != nil {
+		return r, err
+	}
+	if s.At(in).URL == "" {
+		return r, &hook.Error{Kind: hook.NotFound, Subject: "subscription " + id, Detail: "has no " + string(in) + " endpoint"}
+	}
+	return m.ask(ctx, by, s, a, in, hook.OnRequest, func(e hook.Endpoint, reason string, now time.Time) (hook.Endpoint, hook.Notice) {
 		switch {
 		case reason == "":
 			e.Checked = now
@@ -27,42 +34,40 @@ func (m *Manager) Validate(ctx context.Context, by hook.Actor, id string, in hoo
 }
 
 // Revalidate sends the challenge of a regular round, and does what follows if the
-// endpoint fails: it tells the owner of the app, and in the end disables it.
+// endpoint fails: it tells the owner of the app, and in the end disables it. An endpoint
+// that has no rounds any more is left alone: somebody may have disabled it just now.
 func (m *Manager) Revalidate(ctx context.Context, id string, in hook.AppState) error {
-	_, err := m.ask(ctx, hook.Actor{Kind: hook.BySystem}, id, in, hook.OnRound, hook.Endpoint.AfterRound)
+	s, a, err := m.Subscription(id)
+	if err != nil || !s.InRounds(in, a) {
+		return err
+	}
+	_, err = m.ask(ctx, hook.Actor{Kind: hook.BySystem}, s, a, in, hook.OnRound, hook.Endpoint.AfterRound)
 	return err
 }
 
 // ask challenges an endpoint, and stores what judge makes of it: a reason if it has
 // not proven itself.
-func (m *Manager) ask(ctx context.Context, by hook.Actor, id string, in hook.AppState, occasion hook.Occasion,
+func (m *Manager) ask(ctx context.Context, by hook.Actor, s *hook.Subscription, a *hook.App, in hook.AppState, occasion hook.Occasion,
 	judge func(e hook.Endpoint, reason string, now time.Time) (hook.Endpoint, hook.Notice),
 ) (r challenge.Result, err error) {
-	s, a, err := m.Subscription(id)
-	if err != nil {
-		return r, err
-	}
-	if s.At(in).URL == "" {
-		return r, &hook.Error{Kind: hook.NotFound, Subject: "subscription " + id, Detail: "has no " + string(in) + " endpoint"}
-	}
 	r = m.Prober.Prove(ctx, s.At(in).URL, s, a)
 	m.log(r.Attempt(s))
 	switch {
 	case ctx.Err() != nil:
 		return r, context.Cause(ctx) // the endpoint is not to blame
-	case r.Inconclusive():
+	case r.Inconclusive(), occasion == hook.OnRound && ours(r.Outcome):
 		return r, &hook.Error{Kind: hook.Unavailable, Detail: "the endpoint could not be asked: " + r.Reason}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	was, app, err := m.Subscription(id)
+	was, app, err := m.Subscription(s.ID)
 	switch {
 	case err != nil:
 		return r, err
 	case was.At(in).URL != s.At(in).URL, was.Auth != s.Auth, app.SecretToken != a.SecretToken, was.Generation != s.Generation:
 		// The proof is for something else, or whoever disabled it meanwhile would find it
 		// enabled again.
-		return r, &hook.Error{Kind: hook.Conflict, Subject: "subscription " + id, Detail: "was changed meanwhile; validate it again"}
+		return r, &hook.Error{Kind: hook.Conflict, Subject: "subscription " + s.ID, Detail: "was changed meanwhile; validate it again"}
 	}
 	now := time.Now()
 	next := *was
@@ -80,6 +85,11 @@ func (m *Manager) ask(ctx context.Context, by hook.Actor, id string, in hook.App
 	}
 	return r, m.store(c, now, m.notices(notice, &next, app, in, now)...)
 }
+
+// ours reports whether the outcome means that nothing was sent because settings on our
+// side cannot be used. Who asks for a challenge is told so; in a round it must not count
+// against the endpoint.
+func ours(o hook.Outcome) bool { return o == hook.AsyncError || o == hook.CannotGetCustomHeader }
 
 // auditOf returns what the audit trail is told of a challenge: that somebody asked for
 // it, or that the platform has disabled an endpoint.

@@ -217,7 +217,7 @@ func (k *Keeper) plan(e endpoint) {
 		r = &round{endpoint: e, index: -1}
 		k.rounds[e] = r
 	}
-	if r.at = s.NextRound(e.in, k.every); r.until.After(r.at) {
+	if r.at = s.NextRound(e.in, k.every, time.Now()); r.until.After(r.at) {
 		r.at = r.until
 	}
 	if r.index < 0 {
