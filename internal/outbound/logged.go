@@ -15,27 +15,27 @@ import (
 func (c *Client) LoggedHeader(a *hook.Attempt, clientID string, body int) [][2]string {
 	const stars = "********"
 	h := [][2]string{
-		{"user-agent", c.UserAgent},
-		{"content-type", webhook.ContentType},
-		{"content-length", strconv.Itoa(body)},
-		{"accept-encoding", "gzip"},
+		{"User-Agent", c.UserAgent},
+		{"Content-Type", webhook.ContentType},
+		{"Content-Length", strconv.Itoa(body)},
+		{"Accept-Encoding", "gzip"},
 		{webhook.HeaderClientID, clientID},
 		{webhook.HeaderTimestamp, strconv.FormatInt(a.Started.Unix(), 10)},
 		{webhook.HeaderSignature, "v0=" + stars},
 		{webhook.HeaderRequestID, a.Delivery.String()},
 		{webhook.HeaderTrackingID, c.TrackingID(a.Delivery, a.Span)},
-		{"traceparent", string(appendSpan(append(a.Delivery.AppendTraceID([]byte("00-")), '-'), a.Span)) + "-01"},
+		{"Traceparent", string(appendSpan(append(a.Delivery.AppendTraceID([]byte("00-")), '-'), a.Span)) + "-01"},
 	}
 	switch a.Target.Auth {
 	case hook.AuthBasic:
-		h = append(h, [2]string{"authorization", "Basic " + stars})
+		h = append(h, [2]string{"Authorization", "Basic " + stars})
 	case hook.AuthOAuth:
-		h = append(h, [2]string{"authorization", "Bearer " + stars})
+		h = append(h, [2]string{"Authorization", "Bearer " + stars})
 	case hook.AuthHeader:
 		h = append(h, [2]string{a.Target.Header, stars})
 	}
 	for i := range h {
-		h[i][0] = strings.ToLower(h[i][0])
+		h[i][0] = strings.ToLower(h[i][0]) // as the contract writes them
 	}
 	return h
 }

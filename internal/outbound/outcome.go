@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"strings"
 	"syscall"
 
 	"code.dny.dev/ssrf"
@@ -63,8 +64,20 @@ func (a *attempt) notAnswered(ctx context.Context, err error) Result {
 	}
 	var r Result
 	r.Outcome, r.Detail = classify(err)
-	r.Detail = mask(r.Detail, a.secrets()) // it may quote what the endpoint sent
+	r.Detail = maskQuote(r.Detail, a.secrets())
 	return r
+}
+
+// improper is what comes before the quote in a detail that quotes what was sent.
+const improper = "the answer is not proper HTTP: "
+
+// maskQuote masks what a detail quotes, and leaves our own words as they are: a secret
+// may be no more than a letter of them.
+func maskQuote(detail string, secrets []string) string {
+	if quote, ok := strings.CutPrefix(detail, improper); ok {
+		return improper + mask(quote, secrets)
+	}
+	return detail
 }
 
 // classify judges an error by what it wraps; the order matters where one wraps
@@ -108,7 +121,7 @@ func classify(err error) (hook.Outcome, string) {
 	if broken(err) {
 		return hook.RemoteError, "the connection was closed before the end of the answer"
 	}
-	return hook.RemoteError, "the answer is not proper HTTP: " + innermost(err)
+	return hook.RemoteError, improper + innermost(err)
 }
 
 // broken reports whether the other side ended the connection.

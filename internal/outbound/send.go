@@ -67,7 +67,7 @@ func (c *Client) EndpointAt(address string, s *hook.Subscription, a *hook.App) *
 		e.address = "[" + e.url.Hostname() + "]:" + port
 	}
 	e.host = e.url.Scheme + "://" + e.address
-	e.secrets = []string{a.SecretToken.Reveal()}
+	e.secrets = []string{a.SecretToken.Reveal(), a.OldToken.Secret.Reveal()}
 	headers := [][2]string{
 		{"Host", e.url.Host},
 		{"User-Agent", c.UserAgent},
@@ -221,7 +221,7 @@ func (a *attempt) run(ctx context.Context, m Message) Result {
 			if ctx.Err() != nil {
 				return cutOff()
 			}
-			return Result{Outcome: hook.CannotGetAccessToken, Detail: mask(err.Error(), a.secrets())}
+			return Result{Outcome: hook.CannotGetAccessToken, Detail: err.Error()}
 		}
 		if kept != nil {
 			if r, stale := a.exchange(ctx, kept, m); !stale {

@@ -364,7 +364,7 @@ func TestTokenLife(t *testing.T) {
 	for life, want := range map[string]time.Duration{
 		`3600`: time.Hour, `"3600"`: time.Hour, `3599`: 3599 * time.Second, `3600.5`: time.Hour, `1e9`: 24 * time.Hour,
 	} {
-		got, err := parseToken([]byte(`{"access_token":"t","token_type":"Bearer","expires_in":`+life+`}`), now)
+		got, err := parseToken([]byte(`{"access_token":"t","token_type":"Bearer","expires_in":`+life+`}`), nil, now)
 		if err != nil || got.expires.Sub(now) != want {
 			t.Errorf("expires_in %s: %v, %v", life, got.expires.Sub(now), err)
 		}
@@ -381,7 +381,7 @@ func FuzzParseToken(f *testing.F) {
 	}
 	now := time.Unix(1e9, 0)
 	f.Fuzz(func(t *testing.T, body []byte) {
-		tok, err := parseToken(body, now)
+		tok, err := parseToken(body, nil, now)
 		if err != nil {
 			return
 		}

@@ -62,7 +62,7 @@ func (c *Client) accessToken(ctx context.Context, e *Endpoint) (string, error) {
 		// The fetch is for all who wait, so no single one of them ends it.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.ConnectTimeout)
 		defer cancel()
-		t, err := c.fetchToken(ctx, &e.auth)
+		t, err := c.fetchToken(ctx, &e.auth, e.secrets)
 		if err != nil {
 			return nil, err
 		}
@@ -86,8 +86,8 @@ func (c *Client) tokenTimeout() error {
 }
 
 // fetchToken asks the token URL for a new token. Errors say what was wrong with the
-// answer, without secrets.
-func (c *Client) fetchToken(ctx context.Context, a *hook.Auth) (token, error) {
+// answer; where they quote it, without the secrets.
+func (c *Client) fetchToken(ctx context.Context, a *hook.Auth, secrets []string) (token, error) {
 	form := url.Values{"grant_type": {"client_credentials"}}
 	if a.Scope != "" {
 		form.Set("scope", a.Scope)
@@ -115,7 +115,7 @@ func (c *Client) fetchToken(ctx context.Context, a *hook.Auth) (token, error) {
 			return token{}, c.tokenTimeout()
 		}
 		_, detail := classify(err)
-		return token{}, fmt.Errorf("the token URL could not be called: %s", detail)
+		return token{}, fmt.Errorf("the token URL could not be called: %s", maskQuote(detail, secrets))
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, readBody))
@@ -125,11 +125,11 @@ func (c *Client) fetchToken(ctx context.Context, a *hook.Auth) (token, error) {
 	if res.StatusCode != http.StatusOK {
 		return token{}, fmt.Errorf("the token URL answered with status %d, want 200", res.StatusCode)
 	}
-	return parseToken(body, time.Now())
+	return parseToken(body, secrets, time.Now())
 }
 
 // parseToken reads a token answer, whose expires_in may be a number or a string.
-func parseToken(body []byte, now time.Time) (token, error) {
+func parseToken(body []byte, secrets []string, now time.Time) (token, error) {
 	var t struct {
 		AccessToken string          `json:"access_token"`
 		TokenType   string          `json:"token_type"`
@@ -144,7 +144,7 @@ func parseToken(body []byte, now time.Time) (token, error) {
 	case strings.ContainsFunc(t.AccessToken, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
 		return token{}, errors.New("the token URL's access_token has characters that cannot be in a header")
 	case !strings.EqualFold(t.TokenType, "bearer"):
-		return token{}, fmt.Errorf("the token URL's token_type is %.40q, want bearer", t.TokenType)
+		return token{}, fmt.Errorf("the token URL's token_type is %.40q, want bearer", mask(t.TokenType, secrets))
 	}
 	seconds, err := strconv.ParseFloat(strings.Trim(string(t.ExpiresIn), `"`), 64)
 	if err != nil || math.IsNaN(seconds) {
