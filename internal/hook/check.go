@@ -209,6 +209,8 @@ func (s *Subscription) Check(p EndpointPolicy) Faults {
 		f.Add("events", "is missing: name at least one event type")
 	case len(s.Events) > maxEvents:
 		f.Add("events", "has %d entries; at most %d are allowed", len(s.Events), maxEvents)
+	case slices.Contains(s.Events, ""):
+		f.Add("events", "has an empty entry")
 	}
 	if msg := p.CheckURL(s.URL); msg != "" {
 		f.Add("event_webhook_url", "%s", msg)
@@ -225,12 +227,7 @@ func (s *Subscription) Check(p EndpointPolicy) Faults {
 	default:
 		f.Add("subscription_scope", "%q is none of user, account, master_account", string(s.Scope))
 	}
-	for i := range s.Subscribers {
-		f = append(f, s.Subscribers[i].check(s.Scope)...)
-	}
-	if n := countSubscribers(s.Subscribers); n > MaxSubscribers {
-		f.Add("user_ids", "would make %d subscribers; at most %d are allowed", n, MaxSubscribers)
-	}
+	f = append(f, s.CheckSubscribers()...)
 	if l := s.Limits; l.InFlight < 0 || l.InFlight > MaxInFlight {
 		f.Add("max_in_flight", "is %d; 1 to %d are allowed, 0 is the platform's default", l.InFlight, MaxInFlight)
 	}
@@ -238,6 +235,18 @@ func (s *Subscription) Check(p EndpointPolicy) Faults {
 		f.Add("max_per_second", "is %g; a number above 0 is allowed, 0 is no limit", l.PerSecond)
 	}
 	return append(f, s.Auth.Check(p).In("custom_header/")...)
+}
+
+// CheckSubscribers returns what is wrong with who is subscribed, and with nothing else:
+// that can change also where the rest would not be accepted any more.
+func (s *Subscription) CheckSubscribers() (f Faults) {
+	for i := range s.Subscribers {
+		f = append(f, s.Subscribers[i].check(s.Scope)...)
+	}
+	if n := countSubscribers(s.Subscribers); n > MaxSubscribers {
+		f.Add("user_ids", "would make %d subscribers; at most %d are allowed", n, MaxSubscribers)
+	}
+	return f
 }
 
 // check returns what is wrong with a subscriber of a subscription of this scope.

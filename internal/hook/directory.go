@@ -469,7 +469,8 @@ func (d *Directory) Apps() []*App {
 }
 
 // Subscriptions returns the subscriptions of an app, or all if app is empty, by
-// creation.
+// creation to the millisecond: more exact the store does not have it, and the order
+// has to be the same after a restart.
 func (d *Directory) Subscriptions(app string) []*Subscription {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
@@ -480,7 +481,7 @@ func (d *Directory) Subscriptions(app string) []*Subscription {
 		subs = slices.Clone(e.subscriptions)
 	}
 	slices.SortFunc(subs, func(a, b *Subscription) int {
-		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Key, b.Key))
+		return cmp.Or(cmp.Compare(a.Created.UnixMilli(), b.Created.UnixMilli()), cmp.Compare(a.Key, b.Key))
 	})
 	return subs
 }

@@ -38,7 +38,7 @@ type Cursor struct {
 // LogFilter selects rows of an app's webhook log.
 type LogFilter struct {
 	App string
-	// From and To bound when the request was started. Both are given.
+	// From and To bound when the request was started. A zero To is no bound.
 	From, To time.Time
 	// EventType, or all if empty.
 	EventType string

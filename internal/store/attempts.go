@@ -151,6 +151,22 @@ func (db *DB) LogChallenges(made []*hook.Attempt) error {
 	}, nil)
 }
 
+// LogRefused adds a challenge to the log of a subscription that was not made after all.
+// The log names it like one that was deleted; its settings are not kept.
+func (db *DB) LogRefused(s *hook.Subscription, a *hook.Attempt) error {
+	refused := *s
+	refused.Auth = hook.Auth{}
+	return db.sql.write(func(t tx) error {
+		if err := db.putSubscription(t, &refused); err != nil {
+			return err
+		}
+		if _, err := t.exec(`UPDATE subscriptions SET deleted = $1 WHERE key = $2`, millis(a.Started.Add(a.Timing.Done)), int64(s.Key)); err != nil {
+			return err
+		}
+		return t.insertAttempt(a)
+	}, nil)
+}
+
 // Challenges returns the challenges of a subscription, the latest first, at most
 // limit of them.
 func (db *DB) Challenges(ctx context.Context, k hook.SubscriptionKey, limit int) (all []hook.Attempt, err error) {

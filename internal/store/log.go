@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -45,13 +46,12 @@ func (db *DB) WebhookLog(ctx context.Context, f hook.LogFilter) (page []hook.Log
 		if err != nil {
 			return err
 		}
-		before := f.Before
-		if before == 0 {
-			before = math.MaxInt64
+		before := cmp.Or(f.Before, math.MaxInt64)
+		if !f.To.IsZero() {
+			// Rows are ordered by when they were recorded and bounded by when they were
+			// started, which is a little earlier.
+			before = min(before, hook.FirstID(f.To.Add(startedBefore)))
 		}
-		// Rows are ordered by when they were recorded and bounded by when they were
-		// started, which is a little earlier.
-		before = min(before, hook.FirstID(f.To.Add(startedBefore)))
 		for {
 			ids, err := latest(t, streams, hook.FirstID(f.From), before, f.Limit+1)
 			if err != nil {
@@ -62,7 +62,7 @@ func (db *DB) WebhookLog(ctx context.Context, f hook.LogFilter) (page []hook.Log
 				switch {
 				case err != nil:
 					return err
-				case r == nil || r.Started.Before(f.From) || r.Started.After(f.To):
+				case r == nil || r.Started.Before(f.From) || !f.To.IsZero() && r.Started.After(f.To):
 					continue
 				case len(page) == f.Limit:
 					more = true

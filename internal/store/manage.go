@@ -285,7 +285,12 @@ func (db *DB) scanSubscription(r row) (*hook.Subscription, error) {
 		Generation: r.int(12), Created: fromMillis(r.int(13)), Deleted: fromMillis(r.int(26)),
 	}
 	s.Auth = db.openAuth(hook.AuthMode(r.int(8)), r.blob(9), s.ID)
-	return s, firstError(fromJSON(r.text(4), &s.Events), fromJSON(r.text(6), &s.Subscribers), scanEndpoint(r, 14, &s.Endpoint), scanEndpoint(r, 20, &s.Development))
+	var subscribers []hook.Subscriber
+	err := fromJSON(r.text(6), &subscribers)
+	for _, x := range subscribers {
+		s.Subscribers = hook.With(s.Subscribers, x) // in order, which earlier versions did not keep
+	}
+	return s, firstError(err, fromJSON(r.text(4), &s.Events), scanEndpoint(r, 14, &s.Endpoint), scanEndpoint(r, 20, &s.Development))
 }
 
 // scanEndpoint reads an endpoint from the columns that begin there.

@@ -196,8 +196,18 @@ func TestDirectorySurvives(t *testing.T) {
 			Installations:       []hook.Installation{{App: "app", Account: "sub", User: "u"}, {App: "app", Account: accountName}},
 			Subscriptions:       []*hook.Subscription{full},
 			RemoveSubscriptions: []hook.SubscriptionKey{2},
+			Users:               []*hook.User{{Account: "sub", ID: "u", Groups: []string{"g", "h"}}, {Account: "sub", ID: "v"}, {Account: accountName, ID: "u"}},
+			Groups:              []hook.Group{{Account: "sub", ID: "g"}, {Account: "sub", ID: "h"}, {Account: accountName, ID: "g"}},
+		}, now))
+		must(t, db.Change(hook.Change{
+			Users:        []*hook.User{{Account: "sub", ID: "u", Groups: []string{"h"}}},
+			RemoveUsers:  []hook.User{{Account: accountName, ID: "u"}},
+			RemoveGroups: []hook.Group{{Account: "sub", ID: "g"}},
 		}, now))
 		want := dump(db.Directory())
+		if !strings.Contains(want, "sub: [{Account:sub ID:u Groups:[h]} {Account:sub ID:v Groups:[]}] [h]\n") || !strings.Contains(want, accountName+": [] [g]\n") {
+			t.Errorf("people: %s", want)
+		}
 		must(t, db.Close())
 
 		db = open(t, o)
@@ -224,6 +234,11 @@ func dump(d *hook.Directory) string {
 	var b strings.Builder
 	for _, a := range d.Accounts() {
 		fmt.Fprintf(&b, "%+v\n", *a)
+		var users []hook.User
+		for _, u := range d.Users(a.ID) {
+			users = append(users, *u)
+		}
+		fmt.Fprintf(&b, "people of %s: %+v %v\n", a.ID, users, d.Groups(a.ID))
 	}
 	for _, a := range d.Apps() {
 		fmt.Fprintf(&b, "%+v %s\n", *a, a.SecretToken.Reveal()+a.OldToken.Secret.Reveal())
@@ -233,6 +248,67 @@ func dump(d *hook.Directory) string {
 	}
 	fmt.Fprintf(&b, "%+v\n", d.Installations(""))
 	return b.String()
+}
+
+// What is remembered of changes is there after a restart, in the order in which it
+// was done.
+func TestRecordsSurvive(t *testing.T) {
+	eachStore(t, func(t *testing.T, o Options) {
+		db := open(t, o)
+		setup(t, db, 1, 2)
+		entry := func(n int, kind, subject string) hook.AuditEntry {
+			return hook.AuditEntry{
+				At: now.Add(time.Duration(n) * time.Second), By: hook.Actor{Kind: hook.ByApp, ID: fmt.Sprint("by", n%2), Name: "ann"}, Action: hook.Updated,
+				Kind: kind, Subject: subject, Name: "name", Changes: []string{"one", fmt.Sprint(n)},
+			}
+		}
+		validation := func(n int, k hook.SubscriptionKey, reason string) hook.Validation {
+			return hook.Validation{
+				Subscription: k, In: hook.Development, URL: "https://x.example.com", At: now.Add(time.Duration(n) * time.Second), Occasion: hook.OnRound, Reason: reason, State: hook.Failing,
+			}
+		}
+		must(t, db.Change(hook.Change{
+			Audit:       []hook.AuditEntry{entry(1, "app", "a"), entry(2, "subscription", "s")},
+			Validations: []hook.Validation{validation(1, 1, "why"), validation(2, 2, ""), validation(3, 1, "")},
+		}, now))
+		must(t, db.Remember(entry(3, "app", "b"), entry(4, "app", "a")))
+		err := db.Change(hook.Change{ // which fails, and takes what is to be remembered of it with it
+			Installations: []hook.Installation{{App: "app", Account: "nobody"}}, Audit: []hook.AuditEntry{entry(5, "app", "a")}, Validations: []hook.Validation{validation(4, 1, "")},
+		}, now)
+		if err == nil {
+			t.Error("an installation on an account that does not exist is accepted")
+		}
+		for range 2 {
+			for _, c := range []struct {
+				filter hook.AuditFilter
+				want   []hook.AuditEntry
+			}{
+				{hook.AuditFilter{Limit: 9}, []hook.AuditEntry{entry(4, "app", "a"), entry(3, "app", "b"), entry(2, "subscription", "s"), entry(1, "app", "a")}},
+				{hook.AuditFilter{Limit: 2}, []hook.AuditEntry{entry(4, "app", "a"), entry(3, "app", "b")}},
+				{hook.AuditFilter{Limit: 9, Before: 3}, []hook.AuditEntry{entry(2, "subscription", "s"), entry(1, "app", "a")}},
+				{hook.AuditFilter{Limit: 9, Subject: "a"}, []hook.AuditEntry{entry(4, "app", "a"), entry(1, "app", "a")}},
+				{hook.AuditFilter{Limit: 9, Kind: "app", Actor: "by1"}, []hook.AuditEntry{entry(3, "app", "b"), entry(1, "app", "a")}},
+				{hook.AuditFilter{Limit: 9, Subject: "a", Kind: "app", Actor: "by0"}, []hook.AuditEntry{entry(4, "app", "a")}},
+				{hook.AuditFilter{Limit: 9, Kind: "none"}, nil},
+			} {
+				got, err := db.Audit(t.Context(), c.filter)
+				for i := range got {
+					got[i].ID = 0
+				}
+				if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", c.want) || err != nil {
+					t.Errorf("%+v finds\n%+v, want\n%+v, %v", c.filter, got, c.want, err)
+				}
+			}
+			for limit, want := range map[int][]hook.Validation{9: {validation(3, 1, ""), validation(1, 1, "why")}, 1: {validation(3, 1, "")}} {
+				if got, err := db.Validations(t.Context(), 1, limit); fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) || err != nil {
+					t.Errorf("%d validations are\n%+v, want\n%+v, %v", limit, got, want, err)
+				}
+			}
+			must(t, db.Close())
+			db = open(t, o)
+		}
+		must(t, db.Close())
+	})
 }
 
 func TestChangeIsWholeOrNothing(t *testing.T) {
