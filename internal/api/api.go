@@ -110,26 +110,24 @@ func New(c Config) http.Handler {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "ok", "version": c.Version})
 		return nil
 	}}))
+	unknown := func(_ http.ResponseWriter, r *http.Request) error {
+		return &hook.Error{Kind: hook.NotFound, Subject: r.Method + " " + r.URL.Path, Detail: "is no call of this API"}
+	}
 	mux.Handle("/", a.handle(route{open{}, func(w http.ResponseWriter, r *http.Request) error {
 		if methods := methodsOf(mux, r); len(methods) > 0 {
 			w.Header().Set("Allow", strings.Join(methods, ", "))
 			return &methodError{r.Method, r.URL.Path}
 		}
-		return noCall(r)
+		return unknown(w, r)
 	}}))
-	unclean := a.handle(route{open{}, func(_ http.ResponseWriter, r *http.Request) error { return noCall(r) }})
+	astray := a.handle(route{open{}, unknown})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// The mux would redirect, and clients would take their tokens along.
-		if p := r.URL.Path; p != path.Clean(p) && p != path.Clean(p)+"/" {
-			unclean(w, r)
+		if p := r.URL.EscapedPath(); p != path.Clean(p) && p != path.Clean(p)+"/" {
+			astray(w, r) // where ServeMux would redirect, and clients would follow with their token
 			return
 		}
 		mux.ServeHTTP(w, r)
 	})
-}
-
-func noCall(r *http.Request) error {
-	return &hook.Error{Kind: hook.NotFound, Subject: r.Method + " " + r.URL.Path, Detail: "is no call of this API"}
 }
 
 // methodsOf returns the methods with which a request's path can be called.

@@ -42,13 +42,14 @@ type LogRow struct {
 	Retry          int    `json:"retry_num"`
 }
 
-// webhookLogs shows an app its webhook log.
+// webhookLogs shows an app its webhook log. There are events of all accounts in it, so
+// the token must be for the app's own.
 func (a *api) webhookLogs(w http.ResponseWriter, r *http.Request) error {
 	now, g := time.Now(), grant(r)
-	if id := r.PathValue("id"); id != g.App.ID {
-		if a.Directory.App(id) == nil {
-			return &hook.Error{Kind: hook.LogAppUnknown, Subject: id}
-		}
+	switch id := r.PathValue("id"); {
+	case a.Directory.App(id) == nil:
+		return &hook.Error{Kind: hook.LogAppUnknown, Subject: id}
+	case id != g.App.ID, g.Account != g.App.Account:
 		return &hook.Error{Kind: hook.LogNotPermitted, Subject: id}
 	}
 	if g.Account != g.App.Account {
@@ -74,8 +75,11 @@ func (a *api) webhookLogs(w http.ResponseWriter, r *http.Request) error {
 	if more {
 		// The times are part of it, for where there were none they would be other ones.
 		b := binary.BigEndian.AppendUint64(nil, uint64(page[len(page)-1].ID))
-		b = binary.BigEndian.AppendUint64(b, uint64(f.From.UnixMilli()))
-		v.Next = a.nextPage(r, binary.BigEndian.AppendUint64(b, uint64(f.To.UnixMilli())), now)
+		b = binary.BigEndian.AppendUint64(b, uint64(f.From.UnixNano()))
+		if !f.To.IsZero() {
+			b = binary.BigEndian.AppendUint64(b, uint64(f.To.UnixNano()))
+		}
+		v.Next = a.nextPage(r, b, now)
 	}
 	writeJSON(w, http.StatusOK, v)
 	return nil
@@ -106,20 +110,31 @@ func (a *api) logFilter(r *http.Request, now time.Time) (f hook.LogFilter, err e
 		}
 		f.Retry = &n
 	}
-	if f.From, f.To, err = logRange(q.Get("from"), q.Get("to"), now); err != nil {
-		return f, err
-	}
 	after, err := a.position(r, now)
-	if err == nil && len(after) == 24 {
+	switch {
+	case err != nil:
+		return f, err
+	case after != nil:
+		// The range was looked at for the first page. It must not become too old for
+		// whoever reads on.
 		f.Before = int64(binary.BigEndian.Uint64(after))
-		f.From = time.UnixMilli(int64(binary.BigEndian.Uint64(after[8:])))
-		f.To = time.UnixMilli(int64(binary.BigEndian.Uint64(after[16:])))
+		f.From = time.Unix(0, int64(binary.BigEndian.Uint64(after[8:])))
+		if len(after) > 16 {
+			f.To = time.Unix(0, int64(binary.BigEndian.Uint64(after[16:])))
+		}
+		return f, nil
+	}
+	f.From, f.To, err = logRange(q.Get("from"), q.Get("to"), now)
+	if q.Get("to") == "" {
+		f.To = time.Time{} // it would be now or later, and clocks may have been set back
 	}
 	return f, err
 }
 
 // logRange reads from and to. What is left out is as far from the other as it may be.
 func logRange(fromText, toText string, now time.Time) (from, to time.Time, err error) {
+	oldest := now.Add(-maxLogRange)
+	from, to = oldest, now
 	for _, x := range []struct {
 		name, text string
 		t          *time.Time
@@ -127,31 +142,34 @@ func logRange(fromText, toText string, now time.Time) (from, to time.Time, err e
 		if x.text == "" {
 			continue
 		}
-		if *x.t, err = time.Parse(logTime, x.text); err != nil {
+		// Parse alone would take fractions of a second as well.
+		if *x.t, err = time.Parse(logTime, x.text); err != nil || len(x.text) != len(logTime) {
 			return from, to, &hook.Error{Kind: hook.LogFormat, Detail: x.name + " must be written as yyyy-MM-dd'T'HH:mm:ss'Z'"}
 		}
 	}
 	switch {
-	case from.IsZero() && to.IsZero():
-		from, to = now.Add(-maxLogRange), now
-	case from.IsZero():
+	case fromText == "" && to.After(oldest):
 		from = to.Add(-maxLogRange)
-		if oldest := now.Add(-maxLogRange); from.Before(oldest) && to.After(oldest) {
+		if from.Before(oldest) {
 			from = oldest
+		} else if from.After(now) {
+			from = now
 		}
-	case to.IsZero():
+	case fromText == "":
+		from = to.Add(-maxLogRange)
+	case toText == "":
 		to = from.Add(maxLogRange)
 	}
 	switch {
 	case from.After(now):
 		return from, to, &hook.Error{Kind: hook.LogFuture, Detail: "it is " + now.UTC().Format(logTime) + " now"}
 	case to.Before(from):
-		return from, to, &hook.Error{Kind: hook.LogOrder, Detail: fmt.Sprintf("from is %s, to is %s", from.Format(logTime), to.Format(logTime))}
-	case to.Sub(from) > maxLogRange || from.Before(now.Add(-maxLogRange-logGrace)):
+		return from, to, &hook.Error{Kind: hook.LogOrder, Detail: fmt.Sprintf("from is %s, to is %s", from.UTC().Format(logTime), to.Format(logTime))}
+	case to.Sub(from) > maxLogRange || from.Before(oldest.Add(-logGrace)):
 		return from, to, &hook.Error{Kind: hook.LogRange, Detail: "from must be at most seven days ago, and to at most seven days after it"}
 	}
-	if !to.Equal(now) && toText != "" {
-		to = to.Add(time.Second - time.Millisecond) // all of the second that it names
+	if toText != "" {
+		to = to.Add(time.Second - time.Nanosecond) // all of the second that it names
 	}
 	return from, to, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/manage"
+	"github.com/switchhook/switchhook/internal/oauth"
 )
 
 // The calls in this file are those of the public API: paths, members and codes are
@@ -57,12 +59,19 @@ func (a *api) createSubscription(w http.ResponseWriter, r *http.Request) error {
 // passed over, as its clients expect.
 func readParameters(w http.ResponseWriter, r *http.Request, v any) error {
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxDocument))
-	err := dec.Decode(v)
+	var body json.RawMessage
+	err := dec.Decode(&body)
 	if err == nil {
 		err = ended(dec)
 	}
 	if e, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return &hook.Error{Kind: hook.TooLarge, Subject: "body", Detail: fmt.Sprintf("has more than %d bytes", e.Limit)}
+		return &hook.Error{Kind: hook.BadParameter, Detail: fmt.Sprintf("The body has more than %d bytes", e.Limit)}
+	}
+	if err == nil && body[0] != '{' {
+		err = errNoObject // null would be taken for an object without members
+	}
+	if err == nil {
+		err = json.Unmarshal(body, v)
 	}
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && e.Field != "" {
 		return &hook.Error{Kind: hook.BadParameter, Detail: fmt.Sprintf("%s is %s, and must be %s", e.Field, withArticle(e.Value), expected(e.Type))}
@@ -72,6 +81,8 @@ func readParameters(w http.ResponseWriter, r *http.Request, v any) error {
 	}
 	return nil
 }
+
+var errNoObject = errors.New("the body is no JSON object")
 
 // split takes apart the ids that some clients join with commas.
 func split(ids []string) (all []string) {
@@ -133,11 +144,17 @@ func (a *api) unsubscribe(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	users := split(slices.Concat(q["user_ids"], q["user_ids[]"]))
+	named := slices.Concat(q["user_ids"], q["user_ids[]"])
+	users := split(named)
+	if len(named) > 0 && len(users) == 0 {
+		// As for nobody it would be for everybody.
+		return &hook.Error{Kind: hook.BadParameter, Detail: "user_ids names nobody; leave it out to unsubscribe the whole account"}
+	}
 	return noContent(w, a.Manager.Unsubscribe(actor(r), grant(r).App.ID, id, account, users))
 }
 
-// deleteOwnSubscription deletes a subscription.
+// deleteOwnSubscription deletes a subscription. A token that was obtained for another
+// account than the app's own deletes only what serves nobody else.
 func (a *api) deleteOwnSubscription(w http.ResponseWriter, r *http.Request) error {
 	g, only := grant(r), ""
 	if g.Account != g.App.Account {
@@ -186,12 +203,7 @@ func (a *api) listSubscriptions(w http.ResponseWriter, r *http.Request) error {
 			continue
 		}
 		for _, x := range subscribersOf(s) {
-			seen := g.Account == g.App.Account || x.account == g.Account
-			if !seen || q.Has("account_id") && x.account != q.Get("account_id") || q.Has("user_id") && x.user != q.Get("user_id") {
-				continue
-			}
-			position := fmt.Sprintf("%020d %s %s", s.Created.UnixNano(), s.ID, x.account+"\x00"+x.id)
-			if after != nil && position <= string(after) {
+			if after != nil && x.position <= string(after) || !a.shown(&x, g, q) {
 				continue
 			}
 			if len(v.Rows) == size {
@@ -199,7 +211,7 @@ func (a *api) listSubscriptions(w http.ResponseWriter, r *http.Request) error {
 				writeJSON(w, http.StatusOK, v)
 				return nil
 			}
-			last = position
+			last = x.position
 			v.Rows = append(v.Rows, SubscriberRow{s.ID, s.Events, s.Name, s.URL, s.Scope, s.Source, x.id, viewAuth(&s.Auth)})
 		}
 	}
@@ -207,29 +219,51 @@ func (a *api) listSubscriptions(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// subscriber is an entry of a subscription's list: an account, a user or a group.
-type subscriber struct{ account, user, id string }
+// subscriber is an entry of a subscription's list: an account, a user or a group, or
+// nobody, so that a subscription which all have left is listed.
+type subscriber struct {
+	account, user, id string
+	nobody            bool
+	// position is where it stands in the list of the app.
+	position string
+}
 
-// subscribersOf returns all of them in the order of their positions. A subscription that
-// nobody is subscribed to any more has one that is empty, so that it is listed.
+// subscribersOf returns all of them in the order of their positions.
 func subscribersOf(s *hook.Subscription) (all []subscriber) {
+	// As exact as the store has it, so that it is the same after a restart. What was
+	// made at the same time is told apart as the directory does.
+	made := fmt.Sprintf("%016x%016x", s.Created.UnixMilli(), int64(s.Key))
+	add := func(account, kind, user, id string) {
+		all = append(all, subscriber{account, user, id, false, made + account + "\x00" + kind + id})
+	}
 	for _, x := range s.Subscribers {
 		if s.Scope != hook.ScopeUser {
-			all = append(all, subscriber{x.Account, "", x.Account})
+			add(x.Account, "", "", x.Account)
 			continue
 		}
 		for _, u := range x.Users {
-			all = append(all, subscriber{x.Account, u, u})
+			add(x.Account, "user ", u, u)
 		}
 		for _, g := range x.Groups {
-			all = append(all, subscriber{x.Account, "", g})
+			add(x.Account, "group ", "", g)
 		}
 	}
 	if len(all) == 0 {
-		return []subscriber{{}}
+		return []subscriber{{nobody: true, position: made}}
 	}
-	slices.SortFunc(all, func(a, b subscriber) int { return cmp.Or(cmp.Compare(a.account, b.account), cmp.Compare(a.id, b.id)) })
+	slices.SortFunc(all, func(a, b subscriber) int { return cmp.Compare(a.position, b.position) })
 	return all
+}
+
+// shown reports whether the subscriber is listed for who asks and for what is asked.
+func (a *api) shown(x *subscriber, g oauth.Grant, q url.Values) bool {
+	serves := func(account string) bool {
+		// Without an account it is each that has authorized the app.
+		return x.account == account || !x.nobody && x.account == "" && a.Directory.Authorized(g.App.ID, account)
+	}
+	return (g.Account == g.App.Account || serves(g.Account)) &&
+		(!q.Has("account_id") || serves(q.Get("account_id"))) &&
+		(!q.Has("user_id") || x.user == q.Get("user_id"))
 }
 
 func pageSize(text string) (int, error) {

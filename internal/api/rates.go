@@ -69,7 +69,7 @@ func (b *budgets) take(w http.ResponseWriter, account string, kind weight, perSe
 	h.Set("X-RateLimit-Type", "QPS")
 	h.Set("X-RateLimit-Limit", strconv.Itoa(perSecond))
 	h.Set("X-RateLimit-Remaining", strconv.Itoa(int(left)))
-	h.Set("X-RateLimit-Reset", full.UTC().Format(time.RFC3339))
+	h.Set("X-RateLimit-Reset", full.Add(time.Second-1).UTC().Format(time.RFC3339)) // not earlier than it is true
 	if ok {
 		return nil
 	}

@@ -30,10 +30,14 @@ const (
 var automaticScopes = []string{scopeWrite, scopeUpdate, scopeDelete, scopeList}
 
 // scopesOf returns all scopes of an app.
-func scopesOf(a *hook.App) []string {
-	all := slices.Concat(a.Scopes, automaticScopes)
-	slices.Sort(all)
-	return slices.Compact(all)
+func scopesOf(app *hook.App) []string {
+	all := slices.Clone(app.Scopes)
+	for _, s := range automaticScopes {
+		if !slices.Contains(all, s) {
+			all = append(all, s)
+		}
+	}
+	return all
 }
 
 // grantOf is where the context of a request has what its access token grants.
@@ -57,7 +61,8 @@ func (x access) admit(a *api, w http.ResponseWriter, req *http.Request) (*http.R
 	if err := a.budgets.take(w, g.Account, x.weight, a.Rates.of(x.weight), now); err != nil {
 		return nil, err
 	}
-	if !slices.ContainsFunc(x.scopes, func(s string) bool { return slices.Contains(automaticScopes, s) || slices.Contains(g.App.Scopes, s) }) {
+	has := scopesOf(g.App)
+	if !slices.ContainsFunc(x.scopes, func(s string) bool { return slices.Contains(has, s) }) {
 		return nil, &hook.Error{Kind: hook.MissingScopes, Detail: strings.Join(x.scopes, ",")}
 	}
 	by := hook.Actor{Kind: hook.ByApp, ID: g.App.ID, Name: g.App.Name}
@@ -81,19 +86,19 @@ const pageSealSize = 16
 func (a *api) sealPage(r *http.Request, b []byte) []byte {
 	m := hmac.New(sha256.New, a.PageKey)
 	m.Write([]byte(grant(r).App.ID + "\x00" + grant(r).Account + "\x00" + r.URL.Path + "\x00"))
-	m.Write(queryHash(r.URL.Query()))
+	m.Write(queryHash(parameters(r)))
 	m.Write(b)
 	return m.Sum(nil)[:pageSealSize]
 }
 
 // position reads a page token. It is nil for the first page.
 func (a *api) position(r *http.Request, now time.Time) ([]byte, error) {
-	text := r.URL.Query().Get("next_page_token")
+	text := parameters(r).Get("next_page_token")
 	if text == "" {
 		return nil, nil
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil || len(b) < 8+pageSealSize {
+	if err != nil || len(b) < 8+pageSealSize || base64.RawURLEncoding.EncodeToString(b) != text { // it passes over line feeds
 		return nil, &hook.Error{Kind: hook.PageTokenInvalid}
 	}
 	said, sealed := b[:len(b)-pageSealSize], b[len(b)-pageSealSize:]
@@ -108,7 +113,7 @@ func (a *api) position(r *http.Request, now time.Time) ([]byte, error) {
 func parameters(r *http.Request) url.Values {
 	q := r.URL.Query()
 	for name, values := range q {
-		if len(values) > 0 && values[0] == "" {
+		if q[name] = slices.DeleteFunc(values, func(v string) bool { return v == "" }); len(q[name]) == 0 {
 			delete(q, name)
 		}
 	}

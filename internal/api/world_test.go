@@ -73,6 +73,12 @@ type options struct {
 	// store, if set, stands between the intake and the database.
 	store func(*store.DB) intake.Store
 	rates Rates
+	// policy says what may be called. nil: this machine, and plain http.
+	policy *hook.EndpointPolicy
+	// cap is how many subscriptions an app may have. 0: as many as the contract says.
+	cap int
+	// file is where the database is. Empty: in a directory of its own.
+	file string
 	// idle: nothing is sent.
 	idle bool
 	// connections is how many there may be at a time. 0: as many as usual.
@@ -91,10 +97,13 @@ const (
 
 func newPlatform(t testing.TB, o options) *platform {
 	t.Helper()
-	p := &platform{t: t, key: allKey, log: &buffer{}, file: filepath.Join(t.TempDir(), "test.db")}
+	p := &platform{t: t, key: allKey, log: &buffer{}}
 	log := slog.New(slog.NewTextHandler(io.MultiWriter(p.log, t.Output()), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	sealing, err := seal.NewKey(bytes.Repeat([]byte{7}, 32))
 	must(t, err)
+	if p.file = o.file; p.file == "" {
+		p.file = filepath.Join(t.TempDir(), "test.db")
+	}
 	p.db, err = store.Open(t.Context(), store.Options{
 		Database: "sqlite:" + p.file, Key: sealing, Deliver: true, Mail: !o.noMail, Log: log,
 	})
@@ -110,11 +119,17 @@ func newPlatform(t testing.TB, o options) *platform {
 		{"key-publish", publishKey, []hook.KeyScope{hook.KeyPublish}},
 		{"key-manage", manageKey, []hook.KeyScope{hook.KeyManage}},
 	} {
+		if known, err := p.db.FindKey(t.Context(), hook.Secret(k.secret)); known != nil && err == nil {
+			continue // the file is of an earlier platform
+		}
 		must(t, p.db.CreateKey(&hook.OperatorKey{ID: k.id, Name: "tests", Scopes: k.scopes, Created: time.Now()}, hook.Secret(k.secret)))
 	}
 
 	call := outbound.Config{Policy: hook.EndpointPolicy{HTTP: true, Allowed: hook.Loopback()}, UserAgent: "Switchhook/test"}
 	call.MaxConnections = o.connections
+	if o.policy != nil {
+		call.Policy = *o.policy
+	}
 	if o.net != nil {
 		call.DialContext = o.net.DialContext
 	}
@@ -136,7 +151,7 @@ func newPlatform(t testing.TB, o options) *platform {
 	p.tokens = oauth.New(sealing.Derive)
 	p.manager = &manage.Manager{
 		Store: p.db, Directory: p.db.Directory(), Catalog: p.catalog, Sender: sender,
-		Prober: &challenge.Prober{Client: client, IDs: ids}, Policy: call.Policy, Every: rounds.Every, Log: log,
+		Prober: &challenge.Prober{Client: client, IDs: ids}, Policy: call.Policy, MaxSubscriptions: o.cap, Every: rounds.Every, Log: log,
 	}
 	p.handler = New(Config{
 		Store: p.db, Directory: p.db.Directory(), Intake: in, Catalog: p.catalog, Client: client, Sender: sender, Mailer: &p.mailer, Tokens: p.tokens, PageKey: sealing.Derive("pages"), Rates: o.rates, Version: "1.2.3", Log: log,

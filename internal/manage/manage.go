@@ -27,6 +27,8 @@ type Store interface {
 	Change(c hook.Change, now time.Time, mails ...*outbox.Message) error
 	// LogChallenges adds challenges to the webhook log.
 	LogChallenges([]*hook.Attempt) error
+	// LogRefused does so for a subscription that was not made after all.
+	LogRefused(*hook.Subscription, *hook.Attempt) error
 }
 
 // Prober proves endpoints.

@@ -3,10 +3,12 @@ package manage
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/switchhook/switchhook/internal/challenge"
 	"github.com/switchhook/switchhook/internal/hook"
 )
 
@@ -22,14 +24,25 @@ type Draft struct {
 }
 
 // Create makes a subscription for an app, once its endpoint has proven itself. The
-// errors are those of the public API.
+// errors are those of the public API. The challenge is in the app's log in any case,
+// for its reason is what somebody looks for whose endpoint failed.
 func (m *Manager) Create(ctx context.Context, by hook.Actor, app string, d Draft) (*hook.Subscription, error) {
 	s, a, err := m.draft(app, &d)
 	if err != nil {
 		return nil, err
 	}
 	r := m.Prober.Prove(ctx, s.URL, s, a)
-	m.log(r.Attempt(s))
+	made, err := m.create(ctx, by, &d, s, a, &r)
+	if err == nil {
+		m.log(r.Attempt(made))
+	} else if logErr := m.Store.LogRefused(s, r.Attempt(s)); logErr != nil {
+		m.Log.Error("a challenge could not be logged", "subscription", s.ID, "err", logErr)
+	}
+	return made, err
+}
+
+// create stores the draft, which is s so far, if its challenge says so.
+func (m *Manager) create(ctx context.Context, by hook.Actor, d *Draft, s *hook.Subscription, a *hook.App, r *challenge.Result) (*hook.Subscription, error) {
 	switch {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
@@ -43,8 +56,8 @@ func (m *Manager) Create(ctx context.Context, by hook.Actor, app string, d Draft
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	// All may have changed meanwhile, and somebody else may have taken the last place.
-	id, key := s.ID, s.Key
-	if s, a, err = m.check(app, &d, id, key, a); err != nil {
+	s, _, err := m.check(a.ID, d, s.ID, s.Key, a)
+	if err != nil {
 		return nil, err
 	}
 	now := time.Now()
@@ -56,7 +69,10 @@ func (m *Manager) Create(ctx context.Context, by hook.Actor, app string, d Draft
 		Validations:   []hook.Validation{{Subscription: s.Key, In: hook.Production, URL: s.URL, At: now, Occasion: hook.OnChange, State: hook.Valid}},
 		Audit:         []hook.AuditEntry{{At: now, By: by, Action: hook.Created, Kind: "subscription", Subject: s.ID, Name: s.Name}},
 	}
-	return s, m.store(c, now)
+	if err := m.store(c, now); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // draft checks what an app asks for, and returns it as a subscription.
@@ -75,9 +91,9 @@ func (m *Manager) draft(app string, d *Draft) (*hook.Subscription, *hook.App, er
 // not nil, is the app as it was when the endpoint was proven. It is called with m.mu
 // held.
 func (m *Manager) check(app string, d *Draft, id string, key hook.SubscriptionKey, proven *hook.App) (*hook.Subscription, *hook.App, error) {
-	a, err := m.App(app)
-	if err != nil {
-		return nil, nil, err
+	a := m.Directory.App(app)
+	if a == nil {
+		return nil, nil, &hook.Error{Kind: hook.BadToken} // it was deleted meanwhile, and its tokens with it
 	}
 	if proven != nil && proven.SecretToken != a.SecretToken {
 		return nil, nil, &hook.Error{Kind: hook.Conflict, Subject: "app " + a.ID, Detail: "its secret token was replaced meanwhile; try again"}
@@ -111,7 +127,7 @@ func (m *Manager) subscriptionOf(a *hook.App, d *Draft) (*hook.Subscription, err
 	if n := len(d.Subscriber.Users); n > hook.MaxUsers {
 		return nil, badParameter("user_ids has %d entries; at most %d are allowed", n, hook.MaxUsers)
 	}
-	if d.Scope != hook.ScopeUser && len(d.Subscriber.Users)+len(d.Subscriber.Groups) > 0 {
+	if (d.Scope == hook.ScopeAccount || d.Scope == hook.ScopeMasterAccount) && len(d.Subscriber.Users)+len(d.Subscriber.Groups) > 0 {
 		return nil, badParameter("user_ids and user_group_ids are for subscription_scope user only")
 	}
 	auth, faults := d.CustomHeader.auth()
@@ -122,16 +138,26 @@ func (m *Manager) subscriptionOf(a *hook.App, d *Draft) (*hook.Subscription, err
 		App: a.ID, Name: d.Name, Events: slices.Compact(events), Endpoint: hook.Endpoint{URL: d.URL}, Scope: d.Scope,
 		Subscribers: hook.With(nil, d.Subscriber), Source: hook.SourceOpenAPI, Auth: auth,
 	}
-	for _, f := range append(faults, s.Check(m.Policy)...) {
-		switch {
-		case f.Field == "event_webhook_url" && d.URL != "" && len(d.URL) <= hook.MaxURL:
-			return nil, &hook.Error{Kind: hook.EndpointUnproven, Subject: d.URL, Detail: "The URL " + f.Message + "."}
-		case f.Field == "custom_header/token_url" && auth.TokenURL != "" && len(auth.TokenURL) <= hook.MaxURL:
-			return nil, &hook.Error{Kind: hook.TokenURLUnproven, Subject: auth.TokenURL, Detail: "The URL " + f.Message + "."}
-		}
+	if faults = append(faults, s.Check(m.Policy)...); len(faults) == 0 {
+		return s, nil
+	}
+	switch f := faults[0]; {
+	case f.Field == "event_webhook_url" && d.URL != "" && len(d.URL) <= hook.MaxURL:
+		return nil, &hook.Error{Kind: hook.EndpointUnproven, Subject: redacted(d.URL), Detail: "The URL " + f.Message + "."}
+	case f.Field == "custom_header/token_url" && auth.TokenURL != "" && len(auth.TokenURL) <= hook.MaxURL:
+		return nil, &hook.Error{Kind: hook.TokenURLUnproven, Subject: redacted(auth.TokenURL), Detail: "The URL " + f.Message + "."}
+	default:
 		return nil, badParameter("%s %s", strings.ReplaceAll(f.Field, "/", "."), f.Message)
 	}
-	return s, nil
+}
+
+// redacted returns a URL without the password that may be in it, as in one that is
+// refused for that.
+func redacted(text string) string {
+	if u, err := url.Parse(text); err == nil && u.User != nil {
+		return u.Redacted()
+	}
+	return text
 }
 
 // mayHave checks that the event types exist and that the app may have them.
@@ -273,7 +299,7 @@ func (m *Manager) resubscribe(by hook.Actor, app, id string, change func(*hook.S
 	if next.Subscribers, done, err = change(s, a); err != nil {
 		return err
 	}
-	if f := next.Check(m.Policy); len(f) > 0 {
+	if f := next.CheckSubscribers(); len(f) > 0 {
 		return badParameter("%s %s", f[0].Field, f[0].Message)
 	}
 	now := time.Now()
@@ -284,19 +310,20 @@ func (m *Manager) resubscribe(by hook.Actor, app, id string, change func(*hook.S
 	}, now)
 }
 
-// Delete deletes a subscription that the app has made. If only is an account, it must
-// be the only one that is subscribed: nobody deletes what serves others.
+// Delete deletes a subscription that the app has made. If only is not empty, it must
+// serve that account and no other.
 func (m *Manager) Delete(by hook.Actor, app, id, only string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s, _, err := m.own(app, id)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	for _, x := range s.Subscribers {
-		if only != "" && x.Account != only {
-			return &hook.Error{Kind: hook.NotAuthorized, Subject: x.Account}
-		}
+	case only == "":
+	case s.Subscriber(only) == nil:
+		return &hook.Error{Kind: hook.SubscriptionUnknown, Subject: id}
+	case len(s.Subscribers) > 1:
+		return badParameter("The event subscription %s serves other accounts too; unsubscribe account %s from it instead", id, only)
 	}
 	return m.deleteSubscription(by, s)
 }

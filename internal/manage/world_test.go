@@ -217,7 +217,7 @@ func (p *prober) Prove(ctx context.Context, url string, s *hook.Subscription, a 
 	if during != nil {
 		during(ctx, s, a)
 	}
-	r := outbound.Result{Timing: hook.Timing{Done: 12*time.Millisecond + 300*time.Microsecond}, Outcome: http.StatusOK}
+	r := outbound.Result{Started: time.Now(), Timing: hook.Timing{Done: 12*time.Millisecond + 300*time.Microsecond}, Outcome: http.StatusOK}
 	if reason != "" {
 		r.Outcome = outcome
 	}
@@ -293,6 +293,7 @@ type storeFunc func(hook.Change) error
 
 func (f storeFunc) Change(c hook.Change, _ time.Time, _ ...*outbox.Message) error { return f(c) }
 func (f storeFunc) LogChallenges([]*hook.Attempt) error                           { return f(hook.Change{}) }
+func (f storeFunc) LogRefused(*hook.Subscription, *hook.Attempt) error            { return f(hook.Change{}) }
 
 // manifest returns one that has everything: a carrier with two endpoints, and a
 // customer whose own app listens to the customer and its branch.

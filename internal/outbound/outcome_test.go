@@ -50,8 +50,13 @@ func TestOutcomes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close()
-		return portOf(t, l.Addr())
+		t.Cleanup(func() { _ = l.Close() })
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return portOf(t, c.LocalAddr()) // which nobody listens on, nor can until it is closed
 	}
 	reset := func(c net.Conn) {
 		_ = c.(*net.TCPConn).SetLinger(0)

@@ -92,7 +92,7 @@ func (db *DB) streams(t tx, f *hook.LogFilter) (all []stream, err error) {
 	for _, k := range keys {
 		types := []int64{wanted}
 		if wanted == 0 {
-			if types, err = seek(t, selectType, 0, k); err != nil {
+			if types, err = seek(t, selectType, -1, k); err != nil {
 				return nil, err
 			}
 		}

@@ -271,7 +271,7 @@ func TestRecordsSurvive(t *testing.T) {
 			Audit:       []hook.AuditEntry{entry(1, "app", "a"), entry(2, "subscription", "s")},
 			Validations: []hook.Validation{validation(1, 1, "why"), validation(2, 2, ""), validation(3, 1, "")},
 		}, now))
-		must(t, db.Remember(entry(3, "app", "b"), entry(4, "app", "a")))
+		must(t, db.Change(hook.Change{Audit: []hook.AuditEntry{entry(3, "app", "b"), entry(4, "app", "a")}}, now))
 		err := db.Change(hook.Change{ // which fails, and takes what is to be remembered of it with it
 			Installations: []hook.Installation{{App: "app", Account: "nobody"}}, Audit: []hook.AuditEntry{entry(5, "app", "a")}, Validations: []hook.Validation{validation(4, 1, "")},
 		}, now)
