@@ -19,6 +19,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/switchhook/switchhook/internal/catalog"
@@ -91,6 +92,8 @@ type api struct {
 	keys    keyCache
 	guesses guesses
 	budgets budgets
+
+	description func() ([]byte, error) // of the API, in OpenAPI
 }
 
 // operator is where the operator API begins. Publishing has the path that the
@@ -99,13 +102,14 @@ const operator = "/operator/v1"
 
 // New returns the handler.
 func New(c Config) http.Handler {
-	a := &api{Config: c}
+	a := &api{Config: c, description: sync.OnceValues(openAPIJSON)}
 	mux := http.NewServeMux()
 	for pattern, r := range a.routes() {
 		mux.Handle(pattern, a.handle(r))
 	}
 	mux.Handle("POST /oauth/token", a.handle(route{open{}, a.token}))
 	mux.Handle("GET /api-hub/{product}/events/webhooks.json", a.handle(route{open{}, a.exportCatalog}))
+	mux.Handle("GET "+operator+"/openapi.json", a.handle(route{open{}, a.describe}))
 	mux.Handle("GET /health", a.handle(route{open{}, func(w http.ResponseWriter, _ *http.Request) error {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "ok", "version": c.Version})
 		return nil

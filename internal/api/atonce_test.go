@@ -59,7 +59,7 @@ func TestChangesCountAtOnce(t *testing.T) {
 	e := &endpoint{release: make(chan struct{})}
 	net.Handle(t, "good.test", e.handler(t))
 	p := newPlatform(t, options{cap: 1000, net: &net})
-	orders(t, p)
+	offerOrders(t, p)
 	m := ownManifest()
 	for i := range programs {
 		m.Accounts[0].Users = append(m.Accounts[0].Users, manage.User{ID: fmt.Sprint("u", i)})

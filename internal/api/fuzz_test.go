@@ -105,7 +105,7 @@ func ownPlatform(f *testing.F) *program {
 	good.foreign.Store(true) // whatever it gets
 	net.Handle(f, "good.test", good.handler(f))
 	p := newPlatform(f, options{idle: true, net: &net})
-	orders(f, p)
+	offerOrders(f, p)
 	return p.program(p.apply(ownManifest()).Credentials[0], "")
 }
 

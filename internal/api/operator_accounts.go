@@ -32,7 +32,7 @@ func (a *api) putAccount(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return inPath(err, "id")
 	}
-	return a.writeAccount(w, r, put(made))
+	return a.writeAccount(w, r, putStatus(made))
 }
 
 func (a *api) putUser(w http.ResponseWriter, r *http.Request) error {
@@ -48,7 +48,7 @@ func (a *api) putUser(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return inPath(err, "user")
 	}
-	writeJSON(w, put(made), u)
+	writeJSON(w, putStatus(made), u)
 	return nil
 }
 
@@ -67,7 +67,7 @@ func (a *api) putGroup(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, put(made), Group{id})
+	writeJSON(w, putStatus(made), Group{id})
 	return nil
 }
 

@@ -93,7 +93,7 @@ func (a *api) install(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, put(made), hook.Installation{App: app, Account: i.Account, User: i.User})
+	writeJSON(w, putStatus(made), hook.Installation{App: app, Account: i.Account, User: i.User})
 	return nil
 }
 

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"maps"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -25,16 +25,22 @@ func readChange[T any](w http.ResponseWriter, r *http.Request) (body T, change f
 	if err := json.Unmarshal(raw, &says); err != nil {
 		return body, nil, err
 	}
+	if says == nil {
+		return body, nil, hook.Faults{{Message: "the body is null, and must be an object"}}.Err("body")
+	}
+	for name := range says {
+		if name != strings.ToLower(name) { // the decoder takes any case
+			return body, nil, hook.Faults{{Message: fmt.Sprintf("the body is not as expected: unknown field %q", name)}}.Err("body")
+		}
+	}
 	return body, func(x *T) error {
 		members, err := membersOf(x)
 		if err != nil {
 			return err
 		}
 		for name, value := range says {
-			// Go reads names whatever their case.
-			maps.DeleteFunc(members, func(known string, _ json.RawMessage) bool { return strings.EqualFold(known, name) })
-			if string(value) != "null" {
-				members[name] = value
+			if members[name] = value; string(value) == "null" {
+				delete(members, name)
 			}
 		}
 		whole, err := json.Marshal(members)
@@ -81,8 +87,8 @@ func inPath(err error, parameter string) error {
 	return err
 }
 
-// put is the status for something that was made, or was there already.
-func put(made bool) int {
+// putStatus is the status for something that was made, or was there already.
+func putStatus(made bool) int {
 	if made {
 		return http.StatusCreated
 	}

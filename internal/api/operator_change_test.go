@@ -1,8 +1,10 @@
 package api
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strings"
@@ -20,14 +22,14 @@ import (
 // that do not.
 type bench struct {
 	*platform
+	net   *memnet.Net
 	hooks *endpoint
 	names []string // what is random, each with what to call it
 }
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	var net memnet.Net
-	b := &bench{hooks: &endpoint{release: make(chan struct{})}}
+	b := &bench{net: &memnet.Net{}, hooks: &endpoint{release: make(chan struct{})}}
 	proves := b.hooks.handler(t)
 	for host, h := range map[string]http.Handler{
 		"hooks.test": proves, "other.test": proves, "dev.test": proves,
@@ -37,9 +39,9 @@ func newBench(t *testing.T) *bench {
 		}),
 		"notoken.test": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }),
 	} {
-		net.Handle(t, host, h)
+		b.net.Handle(t, host, h)
 	}
-	b.platform = newPlatform(t, options{net: &net})
+	b.platform = newPlatform(t, options{net: b.net})
 	return b
 }
 
@@ -156,7 +158,7 @@ func TestFaultsOfOneThing(t *testing.T) {
 		b.shown(`PUT /accounts/branch {"master_account_id":"acme"}`, `PUT /accounts/other {}`, `PUT /accounts/acme/user_groups/sales`, `PUT /accounts/acme/users/ann {"groups":["sales"]}`)
 		own := hook.Subscription{
 			ID: b.is(hook.NewID(), "OWN-ID"), App: app.ID, Name: "own", Events: []string{cnamEvent}, Scope: hook.ScopeAccount, Subscribers: []hook.Subscriber{{Account: "acme"}},
-			Source: hook.SourceOpenAPI, Endpoint: hook.Endpoint{URL: "http://hooks.test/own", State: hook.Valid},
+			Source: hook.SourceOpenAPI, Endpoint: hook.Endpoint{URL: "http://hooks.test/own", State: hook.Valid, StateSince: time.Now(), Checked: time.Now()}, Created: time.Now(),
 		}
 		own.Key, _ = hook.KeyOf(own.ID)
 		must(t, b.db.Change(hook.Change{Subscriptions: []*hook.Subscription{&own}}, time.Now()))
@@ -174,7 +176,9 @@ func TestFaultsOfOneThing(t *testing.T) {
 			`PUT /accounts/acme {"users":[{"id":"x"},{"id":"a b"},{"id":"x","groups":["none"]}],"user_groups":["a b","press","press"]}`,
 			`PUT /accounts/acme {"name":7}`,
 			`PUT /accounts/acme {"names":"x"}`,
+			`PUT /accounts/acme {"Name":"x"}`,
 			`PUT /accounts/acme [{"name":"x"}]`,
+			`PUT /accounts/acme null`,
 			`PUT /accounts/acme {"name":`,
 			`PUT /accounts/acme`,
 			`GET /accounts/none`,
@@ -320,7 +324,7 @@ func TestWhatIsNotNamedStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		_, sub := b.blue()
-		b.want(200, "PUT", operator+"/subscriptions/"+sub.ID, `{"event_webhook_url":"http://other.test/hook","EVENTS":["`+cnamEvent+`"]}`)
+		b.want(200, "PUT", operator+"/subscriptions/"+sub.ID, `{"event_webhook_url":"http://other.test/hook"}`)
 		b.publish(cnam("x"))
 		synctest.Wait()
 		got := b.hooks.requests()
@@ -328,6 +332,31 @@ func TestWhatIsNotNamedStays(t *testing.T) {
 			t.Errorf("requests are %+v", got)
 		}
 	})
+}
+
+// A body says what is to be different, and null takes a member back to its default. What it does not say stays, and lists and objects are taken
+// as a whole.
+func TestReadChange(t *testing.T) {
+	for body, want := range map[string]string{
+		`{}`: `{"event_subscription_name":"s","events":["a","b"],"event_webhook_url":"u","custom_header":{"custom_header_type":1,"username":"ann"},"max_in_flight":4}`,
+		`{"events":["c"],"event_webhook_url":"v","max_in_flight":null}`: `{"event_subscription_name":"s","events":["c"],"event_webhook_url":"v","custom_header":{"custom_header_type":1,"username":"ann"}}`,
+		`{"events":null,"events":["d"],"custom_header":null}`:           `{"event_subscription_name":"s","events":["d"],"event_webhook_url":"u","max_in_flight":4}`,
+		`{"custom_header":{"custom_header_type":3},"disabled":true}`:    `{"event_subscription_name":"s","events":["a","b"],"event_webhook_url":"u","custom_header":{"custom_header_type":3},"max_in_flight":4,"disabled":true}`,
+	} {
+		_, change, err := readChange[manage.Subscription](httptest.NewRecorder(), httptest.NewRequest("PUT", "/", strings.NewReader(body)))
+		must(t, err)
+		s := manage.Subscription{Name: "s", Events: []string{"a", "b"}, URL: "u", MaxInFlight: 4, CustomHeader: &manage.CustomHeader{Type: 1, Username: "ann"}}
+		events := s.Events
+		must(t, change(&s))
+		got, err := json.Marshal(s)
+		must(t, err)
+		if string(got) != want {
+			t.Errorf("%s makes %s of it, want %s", body, got, want)
+		}
+		if events[0] != "a" {
+			t.Errorf("%s has changed what others hold", body)
+		}
+	}
 }
 
 // An app has at most 20 subscriptions, whoever makes them.

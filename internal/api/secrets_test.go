@@ -211,7 +211,7 @@ func TestNothingSecretIsShown(t *testing.T) {
 // whose purpose it is show a secret.
 func TestNothingSecretIsShownToApps(t *testing.T) {
 	p := newPlatform(t, options{})
-	orders(t, p)
+	offerOrders(t, p)
 	const (
 		password    = `pass"word\of-ann`
 		oauthSecret = "secret-of-the-oauth-client"

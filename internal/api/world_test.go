@@ -157,6 +157,7 @@ func newPlatform(t testing.TB, o options) *platform {
 		Store: p.db, Directory: p.db.Directory(), Intake: in, Catalog: p.catalog, Client: client, Sender: sender, Mailer: &p.mailer, Tokens: p.tokens, PageKey: sealing.Derive("pages"), Rates: o.rates, Version: "1.2.3", Log: log,
 		Manager: p.manager,
 	})
+	p.handler = described(t, p.handler)
 	if o.net == nil {
 		s := httptest.NewServer(p.handler)
 		t.Cleanup(s.Close)
