@@ -86,7 +86,7 @@ func TestEndpointsAreJudgedApart(t *testing.T) {
 				if e := s.At(in); e.State != hook.Disabled || len(e.Failures) != 6 {
 					t.Errorf("it is %+v", e)
 				}
-				if e := s.At(other); e.State != hook.Valid || e.Failures != nil || e.StateSince != before.At(other).StateSince || e.Checked == before.At(other).Checked {
+				if e := s.At(other); e.State != hook.Valid || e.Failures != nil || !e.StateSince.Equal(before.At(other).StateSince) || e.Checked.Equal(before.At(other).Checked) {
 					t.Errorf("the other one is %+v, was %+v", e, before.At(other))
 				}
 				serves := in == app

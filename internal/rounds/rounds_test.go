@@ -472,7 +472,7 @@ func BenchmarkRound(b *testing.B) {
 		w.Changed(s.Key)
 	}
 	now := w.start
-	w.Keeper.manager = managerFunc(func(id string, in hook.AppState) error {
+	w.manager = managerFunc(func(id string, in hook.AppState) error {
 		var i int
 		if _, err := fmt.Sscanf(id, "subscription-%d", &i); err != nil {
 			return err
