@@ -92,6 +92,25 @@ func Text(value []byte) (s string, ok bool) {
 	}
 }
 
+// AppendText appends s as a string of canonical JSON, so that [Text] gives it back. Bytes that are
+// not UTF-8 become U+FFFD.
+func AppendText(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	for rest := []byte(s); len(rest) > 0; {
+		n, ascii := plain(rest)
+		if run := rest[:n]; ascii || utf8.Valid(run) {
+			dst = append(dst, run...)
+		} else {
+			dst = append(dst, bytes.ToValidUTF8(run, []byte("\ufffd"))...)
+		}
+		if rest = rest[n:]; len(rest) > 0 {
+			dst = appendRune(dst, rune(rest[0]))
+			rest = rest[1:]
+		}
+	}
+	return append(dst, '"')
+}
+
 // extent returns the length of the canonical value at the start of s, or of all
 // of s if the value does not end before.
 func extent(s []byte) int {

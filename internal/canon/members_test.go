@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/switchhook/switchhook/internal/canon"
+	"pgregory.net/rapid"
 )
 
 const canonical = `{"7":null,"event":"a.b","payload":{"object":{"carrier_code":457,"a/b":"c","say \"hi\"\n":[1,{"x":"]}"}]},"":{}},"tail":"\\"}`
@@ -87,6 +88,24 @@ func TestTextDecodesStringsOnly(t *testing.T) {
 		if got, ok := canon.Text([]byte(value)); ok || got != "" {
 			t.Errorf("%s gave %q, %v, want nothing", value, got, ok)
 		}
+	}
+}
+
+// What AppendText writes is canonical, and Text reads it as it was.
+func TestAppendTextIsTheInverseOfText(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.OneOf(rapid.String(), rapid.StringOf(rapid.SampledFrom([]rune("a\"\\/\b\t\n\f\r\x00\x1f\x7fä😀\u2028<&")))).Draw(t, "text")
+		value := canon.AppendText([]byte("["), text)
+		value = append(value, ']')
+		if again, err := canon.Append(nil, value); err != nil || string(again) != string(value) {
+			t.Fatalf("%q became %s, which is not canonical: %s, %v", text, value, again, err)
+		}
+		if got, ok := canon.Text(value[1 : len(value)-1]); !ok || got != text {
+			t.Fatalf("%q became %s and then %q", text, value, got)
+		}
+	})
+	if got := string(canon.AppendText(nil, "a\xffb\"\xc3")); got != "\"a\ufffdb\\\"\ufffd\"" {
+		t.Errorf("what is not UTF-8 became %s", got)
 	}
 }
 
