@@ -35,7 +35,7 @@ var arrows = map[string][]string{
 	"internal/catalog":   {"internal/hook"},
 	"internal/mail":      {"internal/hook", "internal/outbox"},
 	"internal/outbox":    {"internal/hook"},
-	"internal/number":    {"internal/hook"},
+	"internal/number":    {"internal/canon", "internal/hook"},
 
 	// The store knows the others only for the types that it keeps.
 	"internal/store": {"internal/deliver", "internal/hook", "internal/intake", "internal/outbox", "internal/seal"},
