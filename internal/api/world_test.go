@@ -95,6 +95,33 @@ const (
 	manageKey  = "shk_manage"
 )
 
+// fresh is a database in which nothing was ever done. Making its tables takes longer
+// than most tests.
+var fresh = sync.OnceValue(func() []byte {
+	dir, err := os.MkdirTemp("", "switchhook-test-*")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	sealing, err := seal.NewKey(bytes.Repeat([]byte{7}, 32))
+	if err != nil {
+		panic(err)
+	}
+	file := filepath.Join(dir, "test.db")
+	db, err := store.Open(context.Background(), store.Options{Database: "sqlite:" + file, Key: sealing})
+	if err != nil {
+		panic(err)
+	}
+	if err := db.Close(); err != nil {
+		panic(err)
+	}
+	content, err := os.ReadFile(file)
+	if err != nil {
+		panic(err)
+	}
+	return content
+})
+
 func newPlatform(t testing.TB, o options) *platform {
 	t.Helper()
 	p := &platform{t: t, key: allKey, log: &buffer{}}
@@ -103,6 +130,9 @@ func newPlatform(t testing.TB, o options) *platform {
 	must(t, err)
 	if p.file = o.file; p.file == "" {
 		p.file = filepath.Join(t.TempDir(), "test.db")
+	}
+	if _, err := os.Stat(p.file); errors.Is(err, os.ErrNotExist) {
+		must(t, os.WriteFile(p.file, fresh(), 0o600))
 	}
 	p.db, err = store.Open(t.Context(), store.Options{
 		Database: "sqlite:" + p.file, Key: sealing, Deliver: true, Mail: !o.noMail, Log: log,

@@ -208,7 +208,7 @@ func reserve(c *sqlite.Conn) error {
 		CREATE TABLE reserve (room BLOB);
 		INSERT INTO reserve VALUES (zeroblob(%d));
 		DROP TABLE reserve;
-		PRAGMA %s;`, checkpointBytes, writerCache), nil)
+		PRAGMA %s;`, reserveBytes, writerCache), nil)
 }
 
 // lockFile makes sure that one process at a time delivers from a file. SQLite's
