@@ -20,11 +20,12 @@ import (
 // client calls the API of a running platform.
 type client struct {
 	server, keyFile string
+	http            *http.Client
 }
 
 // addClient gives a command the flags that say which platform to call.
 func addClient(cmd *cobra.Command) *client {
-	c := &client{}
+	c := &client{http: http.DefaultClient}
 	fl := cmd.PersistentFlags()
 	server := os.Getenv(envName("server"))
 	if server == "" {
@@ -79,7 +80,7 @@ func (c *client) send(ctx context.Context, r request) (*http.Response, error) {
 	for k, v := range r.header {
 		req.Header.Set(k, v)
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := c.http.Do(req)
 	if err != nil {
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err

@@ -75,7 +75,7 @@ func message(err error) string {
 
 func newRoot() *cobra.Command {
 	root := group("switchhook", "A webhook platform with both ends of the wire",
-		newServe(), newDemo(), newApply(), newAccounts(), newApps(), newSubscriptions(), newEvents(), newDeliveries(), newExplain(), newNotices(), newAudit(),
+		newServe(), newDemo(), newApply(), newAccounts(), newApps(), newSubscriptions(), newEvents(), newDeliveries(), newExplain(), newLogs(), newNotices(), newAudit(),
 		newKeys(), newCatalog(), newBench(), newBenchSink(), newVersion(),
 	)
 	root.SilenceUsage, root.SilenceErrors = true, true

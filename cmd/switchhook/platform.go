@@ -39,6 +39,8 @@ type platform struct {
 	manager *manage.Manager
 	rounds  *rounds.Keeper
 	handler http.Handler
+	// stopping is closed when the platform begins to stop.
+	stopping chan struct{}
 
 	retention time.Duration
 	log       *slog.Logger
@@ -64,7 +66,7 @@ type settings struct {
 
 func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 	s.every = cmp.Or(s.every, rounds.Every)
-	p := &platform{retention: s.retention, log: s.log}
+	p := &platform{retention: s.retention, log: s.log, stopping: make(chan struct{})}
 	p.store, err = store.Open(ctx, store.Options{Database: s.database, Key: s.key, Deliver: true, Mail: s.mail != nil, Log: s.log})
 	if err != nil {
 		return nil, err
@@ -104,6 +106,7 @@ func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 	answers := api.New(api.Config{
 		Store: p.store, Directory: p.store.Directory(), Intake: p.intake, Manager: p.manager, Catalog: types, Client: p.client, Sender: p.sender, Mailer: p.mailer,
 		Tokens: oauth.New(s.key.Derive), PageKey: s.key.Derive("pages"), Rates: s.rates, PublicURL: s.publicURL, Version: version(), Log: s.log,
+		Stopping: p.stopping,
 	})
 	p.handler = console.New(console.Config{Catalog: types, Next: answers, Log: s.log})
 	return p, nil
@@ -178,6 +181,8 @@ func (p *platform) serve(ctx context.Context, l net.Listener) error {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}
+	// Streams have no end of their own, and are not waited for.
+	server.RegisterOnShutdown(func() { close(p.stopping) })
 	// The sender outlives the server, so that what a request has published last is
 	// taken in hand like everything before.
 	sending, stopSending := context.WithCancel(context.WithoutCancel(ctx))

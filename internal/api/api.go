@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/switchhook/switchhook/internal/catalog"
@@ -57,6 +58,7 @@ type Store interface {
 	SetCheckMode(eventType string, m hook.CheckMode, entries ...hook.AuditEntry) error
 
 	explainStore
+	logStore
 }
 
 // Mailer sends what is in the outbox.
@@ -84,7 +86,9 @@ type Config struct {
 	PublicURL string
 	// Version is the program's.
 	Version string
-	Log     *slog.Logger
+	// Stopping is closed when the platform begins to stop: streams end then. It may be nil.
+	Stopping <-chan struct{}
+	Log      *slog.Logger
 }
 
 type api struct {
@@ -94,6 +98,7 @@ type api struct {
 	budgets budgets
 
 	description func() ([]byte, error) // of the API, in OpenAPI
+	streams     atomic.Int32           // that are open
 }
 
 // operator is where the operator API begins. Publishing has the path that the
@@ -204,6 +209,9 @@ func (a *api) routes() map[string]route {
 		"GET " + operator + "/event_types/{name}":       {read, a.eventType},
 		"PUT " + operator + "/event_types/{name}/check": {manage, a.setCheck},
 		"POST " + operator + "/catalog":                 {manage, a.importCatalog},
+
+		"GET " + operator + "/webhook_logs":        {read, a.listLog},
+		"GET " + operator + "/webhook_logs/stream": {read, a.followLog},
 
 		"GET " + operator + "/audit": {read, a.audit},
 

@@ -219,6 +219,16 @@ func (d *description) differs(x exchange) (problems []string) {
 		if x.answer != "" && x.req.Method != http.MethodHead {
 			problem("the answer has a body: %.200s", x.answer)
 		}
+	case media == "text/event-stream":
+		for event := range strings.SplitSeq(x.answer, "\n\n") {
+			_, data, ok := strings.Cut("\n"+event, "\ndata: ")
+			if !ok || !strings.HasSuffix(data, "}") || strings.Contains(event, "event: ") { // cut off, or something else than a row
+				continue
+			}
+			if err := d.check(content, media, data); err != nil {
+				problem("an event: %v", err)
+			}
+		}
 	default:
 		if err := d.check(content, media, x.answer); err != nil {
 			problem("the answer: %v", err)

@@ -54,6 +54,9 @@ type platform struct {
 	log     *buffer
 	mailer  woken
 
+	// stopping ends streams when it is closed.
+	stopping chan struct{}
+
 	// url is where the API is served, or empty in a bubble, where a real socket would
 	// stop the clock.
 	url string
@@ -124,7 +127,7 @@ var fresh = sync.OnceValue(func() []byte {
 
 func newPlatform(t testing.TB, o options) *platform {
 	t.Helper()
-	p := &platform{t: t, key: allKey, log: &buffer{}}
+	p := &platform{t: t, key: allKey, log: &buffer{}, stopping: make(chan struct{})}
 	log := slog.New(slog.NewTextHandler(io.MultiWriter(p.log, t.Output()), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	sealing, err := seal.NewKey(bytes.Repeat([]byte{7}, 32))
 	must(t, err)
@@ -185,7 +188,7 @@ func newPlatform(t testing.TB, o options) *platform {
 	}
 	p.handler = New(Config{
 		Store: p.db, Directory: p.db.Directory(), Intake: in, Catalog: p.catalog, Client: client, Sender: sender, Mailer: &p.mailer, Tokens: p.tokens, PageKey: sealing.Derive("pages"), Rates: o.rates, Version: "1.2.3", Log: log,
-		Manager: p.manager,
+		Manager: p.manager, Stopping: p.stopping,
 	})
 	p.handler = described(t, p.handler)
 	if o.net == nil {
@@ -251,8 +254,11 @@ func (p *platform) call(method, path, body string, edit ...func(*http.Request)) 
 		must(p.t, err)
 	}
 	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	must(p.t, err)
+	var text []byte
+	if res.Header.Get("Content-Type") != "text/event-stream" { // which has no end
+		text, err = io.ReadAll(res.Body)
+		must(p.t, err)
+	}
 	a := reply{method + " " + path, res.StatusCode, res.Header, string(text)}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -115,7 +115,7 @@ type Place struct {
 }
 
 // MaxAhead is how far the deliveries are counted that are due before one.
-const MaxAhead = 10_000
+const MaxAhead = 1_000
 
 // Lane is what an endpoint is given at the moment.
 type Lane struct {

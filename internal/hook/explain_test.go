@@ -111,7 +111,7 @@ func TestRareDeliveries(t *testing.T) {
 		"cut off by a stop": {func(c *Case) { c.Standing.Log = []Attempt{row(Delegate, "cut off, because this worker is leaving")} }, CauseFirst,
 			"The event was accepted 1 minute ago, and its first attempt is under way or about to start. One was cut off when the platform was stopped, which does not count."},
 		"millions before it": {func(c *Case) { c.Place.Ahead, c.Lane.PerSecond = MaxAhead, 5 }, CauseRate,
-			"The first attempt has not been made yet: the endpoint gets at most 5 requests a second, and 10,000 or more other deliveries of this subscription are due before it."},
+			"The first attempt has not been made yet: the endpoint gets at most 5 requests a second, and 1,000 or more other deliveries of this subscription are due before it."},
 		"an outcome that nobody knows": {func(c *Case) { c.Standing.State, c.Standing.Log = Failed, []Attempt{row(-99, "")} }, CauseFailed,
 			"The first attempt, at 2000-01-01 00:00:01 UTC, failed for good: it ended without an answer (-99). That is not tried again."},
 		"a status that is none": {func(c *Case) { c.Standing.State, c.Standing.Log = Failed, []Attempt{row(700, "")} }, CauseFailed,

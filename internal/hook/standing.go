@@ -57,6 +57,16 @@ type LogRow struct {
 	Attempt
 	// Event is what was sent. nil: it was a challenge, or the event is gone.
 	Event *Event
-	// SubscriptionID is the subscription's id.
-	SubscriptionID string
+	// SubscriptionID is the subscription's id, and App that of its app.
+	SubscriptionID, App string
+}
+
+// LogQuery selects rows of the whole webhook log.
+type LogQuery struct {
+	// App, Subscription and EventType, or all if empty.
+	App          string
+	Subscription SubscriptionKey
+	EventType    string
+	// Failed selects the requests that failed.
+	Failed bool
 }

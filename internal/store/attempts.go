@@ -19,6 +19,7 @@ const (
 
 func (t sqliteTx) insertAttempt(a *hook.Attempt) error {
 	a.ID = t.s.attemptIDs.Next(a.Started.Add(a.Timing.Done))
+	t.s.logged = true
 	target, err := t.targetNumber(a.Target)
 	if err != nil {
 		return err

@@ -58,7 +58,7 @@ func (db *DB) WebhookLog(ctx context.Context, f hook.LogFilter) (page []hook.Log
 				return err
 			}
 			for _, id := range ids {
-				r, err := db.logRow(t, id)
+				r, err := db.logRow(t, selectEvent, id)
 				switch {
 				case err != nil:
 					return err
@@ -156,8 +156,9 @@ func later(a, b int64) int {
 	return 0
 }
 
-// logRow reads a row of the log with all that it tells, or nil if it is gone.
-func (db *DB) logRow(t tx, id int64) (*hook.LogRow, error) {
+// logRow reads a row of the log with all that it tells, and what selectEvent selects of
+// its event; nil if it is gone.
+func (db *DB) logRow(t tx, selectEvent string, id int64) (*hook.LogRow, error) {
 	var r *hook.LogRow
 	err := t.query(selectLogRow, func(x row) error {
 		r = &hook.LogRow{Attempt: scanAttempt(x)}
@@ -168,7 +169,7 @@ func (db *DB) logRow(t tx, id int64) (*hook.LogRow, error) {
 		return nil, err
 	}
 	return r, firstError(
-		t.query(`SELECT id FROM subscriptions WHERE key = $1`, func(x row) error { r.SubscriptionID = x.text(0); return nil }, int64(r.Delivery.Subscription)),
+		t.query(`SELECT id, app_id FROM subscriptions WHERE key = $1`, func(x row) error { r.SubscriptionID, r.App = x.text(0), x.text(1); return nil }, int64(r.Delivery.Subscription)),
 		t.query(selectEvent+`WHERE id = $1`, func(x row) (err error) {
 			r.Event, _, err = db.scanEvent(x)
 			return err

@@ -89,6 +89,8 @@ type sqliteDB struct {
 	// typeNumber returns the number of an event type that is known, or 0.
 	typeNumber func(name string) int64
 	targets    map[hook.Target]int64 // the writer's: those that are stored
+	followers  followers
+	logged     bool // the writer's: log rows were added for which nobody was woken yet
 
 	scratch []byte  // the writer's
 	trouble trouble // the writer's
@@ -457,6 +459,10 @@ func (s *sqliteDB) commit(batch []unit) {
 		}
 		u.end(err)
 	}
+	if s.logged {
+		s.logged = false
+		s.followers.wake()
+	}
 }
 
 // trouble is a time in which nothing can be written.
@@ -575,6 +581,8 @@ func readFrom(ctx context.Context, p *sqlitex.Pool, f func(tx) error) error {
 	c.SetInterrupt(nil) // also when ctx is over, the snapshot must be given up
 	return errors.Join(err, run(c, "ROLLBACK"))
 }
+
+func (s *sqliteDB) follow() (<-chan struct{}, func()) { return s.followers.follow() }
 
 func (s *sqliteDB) close() error {
 	s.mu.Lock()

@@ -63,6 +63,8 @@ type backend interface {
 	readNow(ctx context.Context, f func(tx) error) error
 	publish([]*intake.Publication) error
 	finish(*deliver.Finished)
+	// follow tells of log rows that were added, for as long as somebody wants to know.
+	follow() (news <-chan struct{}, stop func())
 	claim(node int64, now time.Time, want []deliver.Want) ([]deliver.Claim, error)
 	close() error
 }

@@ -523,7 +523,7 @@ func TestPlansUseIndexes(t *testing.T) {
 		selectEvent + `WHERE id = $1`,
 		selectAttempts + `WHERE event_id = $1 AND subscription = $2 ORDER BY id`,
 		selectUndelivered, selectWaiting, selectRecent, selectPart, selectType, selectStreamEnd, selectLogRow,
-		selectPlace, selectAhead, selectChallengeOf,
+		selectPlace, selectAhead, selectChallengeOf, selectLogAfter, selectLogBefore,
 	} {
 		for detail := range strings.Lines(plan(t, db, query)) {
 			if strings.HasPrefix(detail, "SCAN") && !strings.Contains(detail, "nodes") || strings.Contains(detail, "TEMP B-TREE") {

@@ -1,0 +1,123 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"math"
+	"sync"
+	"sync/atomic"
+
+	"github.com/switchhook/switchhook/internal/hook"
+)
+
+// The whole log is read by id, which is the order in which rows were recorded: also
+// where few rows are wanted of it, for whoever follows it looks at each new row once.
+const (
+	wantedRow = `
+		($1 = 0 OR subscription = $1)
+		AND ($2 = '' OR subscription IN (SELECT key FROM subscriptions WHERE app_id = $2))
+		AND ($3 = 0 OR ifnull(nullif(type_id, 0), (SELECT e.type_id FROM events e WHERE e.id = event_id)) = $3)
+		AND ($4 = 0 OR part % 2 = 1)`
+
+	selectLogAfter  = `SELECT id, ` + wantedRow + ` FROM attempts WHERE id > $5 ORDER BY id LIMIT $6`
+	selectLogBefore = `SELECT id, ` + wantedRow + ` FROM attempts WHERE id < $5 ORDER BY id DESC LIMIT $6`
+
+	// scanLogRows is how many rows are looked at for one page.
+	scanLogRows = 5_000
+)
+
+// LogAfter returns rows with ids above after, the earliest first, at most limit of them.
+// It says up to which row it has looked, and whether there may be more above that.
+func (db *DB) LogAfter(ctx context.Context, q hook.LogQuery, after int64, limit int) (rows []hook.LogRow, upTo int64, more bool, err error) {
+	return db.scanLog(ctx, selectLogAfter, q, after, limit)
+}
+
+// LogBefore returns rows with ids below before, the latest first, at most limit of them.
+// It says down to which row it has looked, and whether there may be more below that.
+func (db *DB) LogBefore(ctx context.Context, q hook.LogQuery, before int64, limit int) (rows []hook.LogRow, downTo int64, more bool, err error) {
+	return db.scanLog(ctx, selectLogBefore, q, before, limit)
+}
+
+func (db *DB) scanLog(ctx context.Context, query string, q hook.LogQuery, from int64, limit int) (rows []hook.LogRow, end int64, more bool, err error) {
+	wanted := db.knownType(q.EventType)
+	if q.EventType != "" && wanted == 0 {
+		wanted = math.MaxInt64 // nothing of that type was ever sent
+	}
+	err = db.sql.read(ctx, func(t tx) error {
+		var ids []int64
+		looked := 0
+		end = from
+		err := t.query(query, func(r row) error {
+			looked++
+			if end = r.int(0); r.int(1) != 0 {
+				if ids = append(ids, end); len(ids) == limit {
+					return errEnough
+				}
+			}
+			return nil
+		}, int64(q.Subscription), q.App, wanted, q.Failed, from, scanLogRows)
+		if more = looked == scanLogRows || errors.Is(err, errEnough); err != nil && !errors.Is(err, errEnough) {
+			return err
+		}
+		for _, id := range ids {
+			r, err := db.logRow(t, selectEventHead, id)
+			if err != nil {
+				return err
+			}
+			rows = append(rows, *r) // the same snapshot has it
+		}
+		return nil
+	})
+	return rows, end, more, err
+}
+
+// LastLogRow returns the id of the latest row of the log, or 0.
+func (db *DB) LastLogRow(ctx context.Context) (id int64, err error) {
+	err = db.sql.read(ctx, func(t tx) error {
+		return t.query(`SELECT max(id) FROM attempts`, func(r row) error { id = r.int(0); return nil })
+	})
+	return id, err
+}
+
+// Follow returns a channel on which there is something to receive when rows may have
+// been added to the log since something was received last, until stop is called.
+func (db *DB) Follow() (news <-chan struct{}, stop func()) { return db.sql.follow() }
+
+// followers are those who want to know of new log rows. Nobody waits for them: each has
+// a channel that holds one wake-up, which stands for all that come until it is received.
+type followers struct {
+	some atomic.Bool // so that it costs next to nothing when there are none
+	mu   sync.Mutex
+	all  map[chan struct{}]bool
+}
+
+func (f *followers) follow() (news <-chan struct{}, stop func()) {
+	c := make(chan struct{}, 1)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.all == nil {
+		f.all = map[chan struct{}]bool{}
+	}
+	f.all[c] = true
+	f.some.Store(true)
+	return c, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.all, c)
+		f.some.Store(len(f.all) > 0)
+	}
+}
+
+func (f *followers) wake() {
+	if !f.some.Load() {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for c := range f.all {
+		select {
+		case c <- struct{}{}:
+		default: // it will look anyway
+		}
+	}
+}
