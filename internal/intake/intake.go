@@ -153,6 +153,39 @@ func (in *Intake) publish(todo []entry) (stale []entry) {
 	return stale
 }
 
+// Prepare makes publications of events that happened on the platform itself, at now:
+// with ids, matched, and taken in hand by the sender. Their bodies are canonical and
+// fit their types, for which the caller answers. What causes them stores them, in its
+// own transaction, so it must be called from within that: the directory cannot change
+// there until it is over. What was prepared wants a [Intake.Settle].
+func (in *Intake) Prepare(events []*hook.Event, now time.Time) ([]*Publication, error) {
+	types := make([]*hook.EventType, len(events))
+	for i, e := range events {
+		t, ok := in.Catalog.Lookup(e.Type)
+		if !ok {
+			return nil, &hook.Error{Kind: hook.Conflict, Subject: "event type " + e.Type, Detail: "is not in the catalog, so nobody could be told; import the document that describes it"}
+		}
+		types[i] = &t.EventType
+	}
+	pubs := make([]*Publication, len(events))
+	for i, e := range events {
+		e.ID = hook.EventID(in.IDs.Next(now))
+		p := &Publication{Event: e}
+		p.Owed, p.Version = in.Directory.Match(nil, e, types[i])
+		in.Sender.Reserve(e, p.Owed)
+		pubs[i] = p
+	}
+	return pubs, nil
+}
+
+// Settle says what became of prepared publications: all of them are stored, and are
+// delivered now, or none is.
+func (in *Intake) Settle(pubs []*Publication, stored bool) {
+	for _, p := range pubs {
+		in.Sender.Settle(p.Event, p.Owed, stored)
+	}
+}
+
 // maxRows bounds what is stored in one piece, so that nobody waits long behind it: an
 // event and each delivery that it owes is a row.
 const maxRows = 4096
