@@ -144,6 +144,29 @@ func (m *Manager) UpdateApp(ctx context.Context, by hook.Actor, id string, chang
 	return err
 }
 
+// BindCarrier makes an app the one that the events of a carrier's numbers go to: its code
+// is the app's, and no other's.
+func (m *Manager) BindCarrier(ctx context.Context, by hook.Actor, code int32, app string) error {
+	_, err := m.put(ctx, by, fmt.Sprintf("carrier %d", code), func(p *planner) error {
+		if _, err := m.App(app); err != nil {
+			return err
+		}
+		for _, now := range m.Directory.Apps() {
+			codes := slices.DeleteFunc(slices.Clone(now.CarrierCodes), func(x int32) bool { return x == code })
+			if now.ID == app {
+				codes = append(codes, code)
+			} else if len(codes) == len(now.CarrierCodes) {
+				continue
+			}
+			p.app(&App{
+				Name: now.Name, Account: now.Account, Scopes: slices.Clone(now.Scopes), CarrierCodes: codes, State: string(now.State), Disabled: now.Disabled,
+			}, "/")
+		}
+		return nil
+	})
+	return err
+}
+
 // Install says that an account, or one user of it, has authorized an app.
 func (m *Manager) Install(ctx context.Context, by hook.Actor, app string, i Installation) (made bool, err error) {
 	return m.put(ctx, by, "installation", func(p *planner) error {
