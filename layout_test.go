@@ -27,6 +27,7 @@ var arrows = map[string][]string{
 
 	"internal/rounds":    {"internal/hook"},
 	"internal/intake":    {"internal/canon", "internal/catalog", "internal/hook", "webhook"},
+	"internal/inventory": {"internal/hook", "internal/intake", "internal/number"},
 	"internal/manage":    {"internal/catalog", "internal/challenge", "internal/hook", "internal/outbox"},
 	"internal/challenge": {"internal/hook", "internal/outbound", "webhook"},
 	"internal/oauth":     {"internal/hook"},
@@ -34,11 +35,12 @@ var arrows = map[string][]string{
 	"internal/outbound":  {"internal/hook", "webhook"},
 	"internal/catalog":   {"internal/hook"},
 	"internal/mail":      {"internal/hook", "internal/outbox"},
+	"internal/number":    {"internal/canon", "internal/hook"},
 	"internal/outbox":    {"internal/hook"},
 	"internal/number":    {"internal/canon", "internal/hook"},
 
 	// The store knows the others only for the types that it keeps.
-	"internal/store": {"internal/deliver", "internal/hook", "internal/intake", "internal/outbox", "internal/seal"},
+	"internal/store": {"internal/deliver", "internal/hook", "internal/intake", "internal/inventory", "internal/number", "internal/outbox", "internal/seal"},
 
 	"internal/canon":    {},
 	"internal/dnstest":  {},

@@ -101,6 +101,7 @@ type unit struct {
 	publish []*intake.Publication
 	finish  *deliver.Finished
 	call    func(*sqlite.Conn) error
+	many    int // rows that call writes, if they are many
 	// alone asks for a transaction in which nothing follows, so that after has run
 	// before the next unit begins.
 	alone bool
@@ -421,10 +422,12 @@ func (s *sqliteDB) linger() {
 
 // cut takes the units of the next transaction off the queue.
 func (s *sqliteDB) cut() (batch []unit, rows int) {
-	n := 0
-	for n < len(s.queue) && rows < batchRows {
+	// What comes in large pieces is no reason to linger: none of it comes alone.
+	n, full := 0, 0
+	for n < len(s.queue) && rows+full < batchRows {
 		u := &s.queue[n]
 		rows += u.rows()
+		full += u.many
 		n++
 		if u.alone {
 			break
@@ -562,6 +565,15 @@ func (s *sqliteDB) write(f func(tx) error, after func()) error {
 	return <-done
 }
 
+func (s *sqliteDB) writeMany(rows int, f func(tx) error) error {
+	done := make(chan error, 1)
+	s.submit(unit{many: rows, done: done, call: func(c *sqlite.Conn) error {
+		s.checkpoint.add(2 * 300 * rows)
+		return f(sqliteTx{c, s})
+	}})
+	return <-done
+}
+
 func (s *sqliteDB) read(ctx context.Context, f func(tx) error) error { return readFrom(ctx, s.pool, f) }
 
 func (s *sqliteDB) readNow(ctx context.Context, f func(tx) error) error {
@@ -673,6 +685,8 @@ func (t sqliteTx) query(query string, each func(row) error, args ...any) error {
 		}
 	}
 }
+
+func (t sqliteTx) publish(pubs []*intake.Publication) error { return t.s.applyPublish(pubs) }
 
 type sqliteRow struct{ st *sqlite.Stmt }
 

@@ -61,6 +61,9 @@ type backend interface {
 	// wait for.
 	read(ctx context.Context, f func(tx) error) error
 	readNow(ctx context.Context, f func(tx) error) error
+	// writeMany is write for what writes that many rows. Others share its commit, but
+	// not more of them than have room beside it.
+	writeMany(rows int, f func(tx) error) error
 	publish([]*intake.Publication) error
 	finish(*deliver.Finished)
 	// follow tells of log rows that were added, for as long as somebody wants to know.
@@ -76,6 +79,9 @@ type tx interface {
 	query(query string, each func(row) error, args ...any) error
 	// insertAttempt gives the row its id and inserts it.
 	insertAttempt(*hook.Attempt) error
+	// publish stores publications as part of the transaction. What became of each is in
+	// it; the numbers of their event types must be known.
+	publish([]*intake.Publication) error
 }
 
 // row is a result row; its values are valid until the function it was given to

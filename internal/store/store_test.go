@@ -19,6 +19,7 @@ import (
 	"github.com/switchhook/switchhook/internal/deliver"
 	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/intake"
+	"github.com/switchhook/switchhook/internal/inventory"
 	"github.com/switchhook/switchhook/internal/seal"
 )
 
@@ -524,6 +525,8 @@ func TestPlansUseIndexes(t *testing.T) {
 		selectAttempts + `WHERE event_id = $1 AND subscription = $2 ORDER BY id`,
 		selectUndelivered, selectWaiting, selectRecent, selectPart, selectType, selectStreamEnd, selectLogRow,
 		selectPlace, selectAhead, selectChallengeOf, selectLogAfter, selectLogBefore,
+		selectNumbers + `WHERE e164 = $1`, numbersQuery(&inventory.Filter{}), numbersQuery(&inventory.Filter{Carrier: 1}), numbersQuery(&inventory.Filter{Account: "a"}),
+		numbersQuery(&inventory.Filter{Carrier: 1, Account: "a"}),
 	} {
 		for detail := range strings.Lines(plan(t, db, query)) {
 			if strings.HasPrefix(detail, "SCAN") && !strings.Contains(detail, "nodes") || strings.Contains(detail, "TEMP B-TREE") {

@@ -1,0 +1,193 @@
+package inventory
+
+import (
+	"time"
+
+	"github.com/switchhook/switchhook/internal/intake"
+	"github.com/switchhook/switchhook/internal/number"
+)
+
+// Result says what came of a change.
+type Result struct {
+	// Numbers is how many it was for, and Changed how many are different since. Of
+	// those that are not, nobody is told.
+	Numbers, Changed int
+	// Events is how many events tell carriers of it.
+	Events int
+}
+
+func (r *Result) add(x Result) {
+	r.Numbers += x.Numbers
+	r.Changed += x.Changed
+	r.Events += x.Events
+}
+
+// work is what one transaction does. Nothing is written before all of it is known.
+type work struct {
+	tx       Tx
+	carriers map[int32]bool
+	touched  []*touched // in the order of the request
+	byNumber map[string]*touched
+	refused  []Refusal
+	fault    error      // why nothing is to be done at all
+	removed  *time.Time // ToldOfRemoved, once it was asked for
+}
+
+// touched is a number that a transaction has looked at.
+type touched struct {
+	Kept
+	was  number.Number // zero: it was not there
+	gone bool
+}
+
+// change runs f in a transaction, and stores what it has done with the events that tell
+// of it. The events are on their way when it returns, so nothing has to be read back.
+func (v *Inventory) change(rows int, f func(*work) error) (r Result, err error) {
+	var w *work
+	var pubs []*intake.Publication
+	err = v.Store.ChangeNumbers(rows, func(tx Tx) error {
+		v.Intake.Settle(pubs, false) // of a call before, which is undone
+		pubs, r = nil, Result{}
+		w = &work{tx: tx, carriers: map[int32]bool{}, byNumber: make(map[string]*touched, rows)}
+		if err := f(w); err != nil || w.fault != nil || len(w.refused) > 0 {
+			return err
+		}
+		now := time.Now()
+		told, at := w.told(now)
+		changed, err := w.store(at)
+		if err != nil {
+			return err
+		}
+		if pubs, err = v.Intake.Prepare(number.Events(told, at), now); err != nil {
+			return err
+		}
+		r = Result{Numbers: len(w.touched), Changed: changed, Events: len(pubs)}
+		return tx.Publish(pubs)
+	})
+	v.Intake.Settle(pubs, err == nil)
+	switch {
+	case err != nil:
+		return Result{}, err
+	case w.fault != nil:
+		return Result{}, w.fault
+	case len(w.refused) > 0:
+		return Result{}, &Error{Kind: Refused, Refused: w.refused}
+	}
+	return r, nil
+}
+
+// find returns a number, or nil if there is no such.
+func (w *work) find(e164 string) (*touched, error) {
+	if t := w.byNumber[e164]; t != nil {
+		return t, nil
+	}
+	k, err := w.tx.Number(e164)
+	if err != nil || k == nil {
+		return nil, err
+	}
+	return w.touch(touched{Kept: *k, was: k.Number}), nil
+}
+
+func (w *work) touch(t touched) *touched {
+	w.touched = append(w.touched, &t)
+	w.byNumber[t.E164] = &t
+	return &t
+}
+
+// add adds a number that is not there.
+func (w *work) add(n number.Number) error {
+	// It may have been there before, and who was told of that has to be told of this
+	// later.
+	if w.removed == nil {
+		at, err := w.tx.ToldOfRemoved()
+		if err != nil {
+			return err
+		}
+		w.removed = &at
+	}
+	w.touch(touched{Kept: Kept{Number: n, Told: *w.removed}})
+	return nil
+}
+
+// carrier reports whether there is a carrier of this code.
+func (w *work) carrier(code int32) (ok bool, err error) {
+	if ok, known := w.carriers[code]; known {
+		return ok, nil
+	}
+	_, ok, err = w.tx.Carrier(code)
+	w.carriers[code] = ok
+	return ok, err
+}
+
+func (w *work) refuse(e164 string, why Why, field, message string) {
+	w.refused = append(w.refused, Refusal{Number: e164, Why: why, Field: field, Message: message})
+}
+
+// after is the number as carriers know it when all is done. Of one that is gone they
+// know that it has neither name nor address, so that if it ever comes back, it comes
+// without.
+func (t *touched) after() number.Number {
+	n := t.Number
+	if t.gone {
+		n = t.was
+		n.CNAM, n.Address = "", number.Address{}
+	}
+	return n
+}
+
+// news reports whether the carrier has to be told.
+func (t *touched) news() bool {
+	n := t.after()
+	return n.CNAM != t.was.CNAM || n.Address != t.was.Address
+}
+
+// told returns what is to be told, and the instant of it. That is now, unless something
+// was told of one of the numbers in this very millisecond, or by a clock that was ahead:
+// events in the order of event_ts must end with what is true.
+func (w *work) told(now time.Time) (all []number.Changed, at time.Time) {
+	at = time.UnixMilli(now.UnixMilli())
+	for _, t := range w.touched {
+		if !t.news() {
+			continue
+		}
+		all = append(all, number.Changed{Before: t.was, After: t.after()})
+		if !t.Told.Before(at) {
+			at = t.Told.Add(time.Millisecond)
+		}
+	}
+	return all, at
+}
+
+// store stores what is different, told at an instant, and counts it.
+func (w *work) store(at time.Time) (changed int, err error) {
+	var removed time.Time // the latest that was told of those that go
+	for _, t := range w.touched {
+		if !t.gone && t.Number == t.was {
+			continue
+		}
+		changed++
+		if t.news() {
+			t.Told = at
+		}
+		if !t.gone {
+			if err := w.tx.PutNumber(&t.Kept); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		if err := w.tx.RemoveNumber(t.E164); err != nil {
+			return 0, err
+		}
+		if t.Told.After(removed) {
+			removed = t.Told
+		}
+	}
+	if removed.IsZero() {
+		return changed, nil
+	}
+	before, err := w.tx.ToldOfRemoved()
+	if err == nil && removed.After(before) {
+		err = w.tx.SetToldOfRemoved(removed)
+	}
+	return changed, err
+}
