@@ -88,4 +88,3 @@ func (t *faultyTx) Publish(pubs []*intake.Publication) error {
 	}
 	return t.Tx.Publish(pubs)
 }
-

@@ -86,7 +86,7 @@ func (w *world) open() {
 	w.t.Helper()
 	key, err := seal.NewKey(bytes.Repeat([]byte{7}, 32))
 	must(w.t, err)
-	w.db, err = store.Open(context.Background(), store.Options{Database: "sqlite:" + w.file(), Key: key, Deliver: true})
+	w.db, err = store.Open(context.Background(), store.Options{Database: "sqlite:" + w.file(), Key: key})
 	must(w.t, err)
 	last, err := w.db.LastEvent(context.Background())
 	must(w.t, err)

@@ -96,10 +96,10 @@ func scanNumber(r row) *inventory.Kept {
 	}
 }
 
-// numbersQuery is the query for a page of numbers, in their order. Its parameters begin
-// with the number before and how many.
+// numbersQuery is the query for a page of numbers, in their order. Its parameters are the
+// number before, what the filter asks for, and how many.
 func numbersQuery(f *inventory.Filter) string {
-	q, parameters := selectNumbers+`WHERE e164 > $1 `, 2
+	q, parameters := selectNumbers+`WHERE e164 > $1 `, 1
 	for _, x := range []struct {
 		asked  bool
 		column string
@@ -109,7 +109,7 @@ func numbersQuery(f *inventory.Filter) string {
 			q += fmt.Sprintf("AND %s = $%d ", x.column, parameters)
 		}
 	}
-	return q + `ORDER BY e164 LIMIT $2`
+	return q + fmt.Sprintf("ORDER BY e164 LIMIT $%d", parameters+1)
 }
 
 func findNumbers(t tx, f inventory.Filter) (page []inventory.Kept, err error) {
@@ -127,7 +127,7 @@ func findNumbers(t tx, f inventory.Filter) (page []inventory.Kept, err error) {
 		}
 		return []inventory.Kept{*k}, nil
 	}
-	args := []any{after, f.Limit}
+	args := []any{after}
 	if f.Carrier != 0 {
 		args = append(args, int(f.Carrier))
 	}
@@ -137,7 +137,7 @@ func findNumbers(t tx, f inventory.Filter) (page []inventory.Kept, err error) {
 	err = t.query(numbersQuery(&f), func(r row) error {
 		page = append(page, *scanNumber(r))
 		return nil
-	}, args...)
+	}, append(args, f.Limit)...)
 	return page, err
 }
 
