@@ -62,7 +62,7 @@ func TestReplayGivesInventory(t *testing.T) {
 		w := begin(r, dir)
 		defer w.end()
 		kept, mentions := model{}, 0
-		for range rapid.IntRange(1, 25).Draw(r, "steps") {
+		for range rapid.IntRange(8, 16).Draw(r, "steps") {
 			w.faulty.next = rapid.SampledFrom([]fault{none, none, none, within, atCommit, neighbour, answer}).Draw(r, "fault")
 			w.faulty.after = rapid.IntRange(0, 6).Draw(r, "after")
 			kind := w.faulty.next
@@ -95,7 +95,7 @@ func TestReplayGivesInventory(t *testing.T) {
 func (w *world) step(r *rapid.T, m model) (err error, ok bool) {
 	carrier := int32(rapid.IntRange(1, 2).Draw(r, "carrier"))
 	account := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(r, "account")
-	switch rapid.SampledFrom([]string{"add", "update", "remove", "set", "set all", "import"}).Draw(r, "step") {
+	switch rapid.SampledFrom([]string{"import", "set", "set all", "add", "remove", "update"}).Draw(r, "step") {
 	case "add":
 		return w.add(r, m, carrier, account)
 	case "update":

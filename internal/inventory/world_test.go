@@ -108,6 +108,7 @@ func (w *world) end() {
 // write-ahead log not copied into the database, and nothing in memory.
 func (w *world) crash() {
 	w.t.Helper()
+	w.sender.balance()
 	before := w.file()
 	w.runs++
 	for _, suffix := range []string{"", "-wal"} {
