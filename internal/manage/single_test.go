@@ -219,3 +219,32 @@ func TestUnreadableSettingsAreAskedFor(t *testing.T) {
 	}
 	must(t, change(&manage.CustomHeader{Type: 1, Username: "ann", Password: basicSecret}))
 }
+
+// The app of a carrier is replaced in one change: at no time do two have its events, and
+// nothing else about them is different.
+func TestBindCarrier(t *testing.T) {
+	w := newWorld(t)
+	w.apply(manifest())
+	app := func(name string) *hook.App {
+		i := slices.IndexFunc(w.db.Directory().Apps(), func(a *hook.App) bool { return a.Name == name })
+		return w.db.Directory().Apps()[i]
+	}
+	before, version := *app("peering"), w.db.Directory().Version()
+	must(t, w.BindCarrier(t.Context(), operator, 2417, app("crm").ID))
+	if got := w.db.Directory().Version(); got != version+1 {
+		t.Errorf("%d changes", got-version)
+	}
+	if a, b := app("peering").CarrierCodes, app("crm").CarrierCodes; !slices.Equal(a, []int32{12}) || !slices.Equal(b, []int32{2417}) {
+		t.Errorf("peering has %v, crm %v", a, b)
+	}
+	must(t, w.BindCarrier(t.Context(), operator, 2417, before.ID))
+	if after := *app("peering"); fmt.Sprintf("%+v %s", after, after.SecretToken.Reveal()) != fmt.Sprintf("%+v %s", before, before.SecretToken.Reveal()) {
+		t.Errorf("from %+v to %+v", before, after)
+	}
+	w.unchanged(func() {
+		must(t, w.BindCarrier(t.Context(), operator, 2417, before.ID))
+		if err := w.BindCarrier(t.Context(), operator, 12, "nobody's"); kindOf(err) != hook.NotFound {
+			t.Errorf("an app that is not there: %v", err)
+		}
+	})
+}
