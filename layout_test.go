@@ -37,7 +37,6 @@ var arrows = map[string][]string{
 	"internal/mail":      {"internal/hook", "internal/outbox"},
 	"internal/number":    {"internal/canon", "internal/hook"},
 	"internal/outbox":    {"internal/hook"},
-	"internal/number":    {"internal/canon", "internal/hook"},
 
 	// The store knows the others only for the types that it keeps.
 	"internal/store": {"internal/deliver", "internal/hook", "internal/intake", "internal/inventory", "internal/number", "internal/outbox", "internal/seal"},

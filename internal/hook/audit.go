@@ -12,7 +12,7 @@ type AuditEntry struct {
 	By     Actor
 	Action Action
 	// Kind is what it was done to: account, user, user_group, app, installation,
-	// subscription, event_type, catalog, operator_key, delivery or notice.
+	// subscription, event_type, catalog, operator_key, delivery, notice or carrier.
 	Kind string
 	// Subject is its id, and Name what people call it.
 	Subject, Name string

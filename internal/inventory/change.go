@@ -107,8 +107,8 @@ func (t *touched) occupies(n number.Number) string {
 
 // Update is what a carrier wants of one of its numbers.
 type Update struct {
-	E164 string
-	number.Change
+	E164   string
+	Change number.Change
 }
 
 // Update changes numbers of a carrier, at most [MaxNumbers], in the order given.
@@ -121,7 +121,7 @@ func (v *Inventory) Update(carrier int32, updates []Update) (Result, error) {
 	for i := range updates {
 		u := &updates[i]
 		u.E164, u.Change = strings.TrimSpace(u.E164), u.Change.Normal()
-		refused = append(refused, refusals(0, u.E164, u.Check())...)
+		refused = append(refused, refusals(0, u.E164, u.Change.Check())...)
 	}
 	return v.change(len(updates), func(w *work) error {
 		if ok, err := w.mustBe(carrier); !ok {
@@ -135,7 +135,7 @@ func (v *Inventory) Update(carrier int32, updates []Update) (Result, error) {
 				return err
 			}
 			if t != nil {
-				w.refused = append(w.refused, refusals(0, u.E164, u.Conflicts(&t.Number))...)
+				w.refused = append(w.refused, refusals(0, u.E164, u.Change.Conflicts(&t.Number))...)
 				t.Number, _ = number.Apply(t.Number, u.Change)
 			}
 		}

@@ -3,6 +3,7 @@ package inventory
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/switchhook/switchhook/internal/hook"
 )
@@ -43,14 +44,11 @@ func (e *Error) Error() string {
 	case TooMany:
 		return fmt.Sprintf("more than %d numbers are named", e.Limit)
 	}
-	text := ""
+	lines := make([]string, len(e.Refused))
 	for i, r := range e.Refused {
-		if i > 0 {
-			text += "; "
-		}
-		text += r.String()
+		lines[i] = r.String()
 	}
-	return text
+	return strings.Join(lines, "; ")
 }
 
 // Refusal says why something was not done to a number.
