@@ -12,9 +12,11 @@ type AuditEntry struct {
 	By     Actor
 	Action Action
 	// Kind is what it was done to: account, user, user_group, app, installation,
-	// subscription, event_type, catalog, operator_key, delivery, notice or carrier.
+	// subscription, event_type, catalog, operator_key, delivery, notice, carrier or
+	// number.
 	Kind string
-	// Subject is its id, and Name what people call it.
+	// Subject is its id, and Name what people call it. Of many numbers that were changed
+	// at once, Subject is the first.
 	Subject, Name string
 	// Changes say in words what is different since. Secrets are not in them.
 	Changes []string

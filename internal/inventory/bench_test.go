@@ -45,7 +45,7 @@ func BenchmarkImport(b *testing.B) {
 				w := newWorld(b)
 				b.StartTimer()
 				for i := 0; i < count; i += at {
-					im, err := w.inv.Import(records[i : i+at])
+					im, err := w.inv.Import(by, records[i:i+at])
 					if err != nil || im.Changed != at {
 						b.Fatal(im, err)
 					}
@@ -66,14 +66,14 @@ func TestMillion(t *testing.T) {
 	w := newWorld(t)
 	start := time.Now()
 	for i := 0; i < count; i += at {
-		im, err := w.inv.Import(lines(i, at))
+		im, err := w.inv.Import(by, lines(i, at))
 		if err != nil || im.Changed != at {
 			t.Fatal(im, err)
 		}
 	}
 	t.Logf("%.0f lines/s, peak of resident memory %s", count/time.Since(start).Seconds(), peak(t))
 	start = time.Now()
-	p, err := w.inv.SetAll(t.Context(), inventory.Filter{Carrier: 1}, number.Change{CNAM: new("NEW NAME")}, nil)
+	p, err := w.inv.SetAll(t.Context(), by, inventory.Filter{Carrier: 1}, number.Change{CNAM: new("NEW NAME")}, nil)
 	if err != nil || p.Changed != count {
 		t.Fatal(p, err)
 	}

@@ -31,7 +31,7 @@ func named(n, limit int) error {
 // Add adds numbers that a carrier peers for its customers, at most [MaxNumbers]. Their
 // carrier is the given one. One that is there already is refused, unless it is as it was
 // given: a request that is repeated because its answer was lost does no harm.
-func (v *Inventory) Add(carrier int32, numbers []number.Number) (Result, error) {
+func (v *Inventory) Add(by hook.Actor, carrier int32, numbers []number.Number) (Result, error) {
 	if err := named(len(numbers), MaxNumbers); err != nil {
 		return Result{}, err
 	}
@@ -49,7 +49,7 @@ func (v *Inventory) Add(carrier int32, numbers []number.Number) (Result, error) 
 		seen[n.E164] = true
 		refused = append(refused, refusals(0, n.E164, faults)...)
 	}
-	return v.change(len(numbers), func(w *work) error {
+	return v.change(deed{by, hook.Created}, len(numbers), func(w *work) error {
 		if ok, err := w.mustBe(carrier); !ok {
 			return err
 		}
@@ -111,8 +111,9 @@ type Update struct {
 	Change number.Change
 }
 
-// Update changes numbers of a carrier, at most [MaxNumbers], in the order given.
-func (v *Inventory) Update(carrier int32, updates []Update) (Result, error) {
+// Update changes numbers of a carrier, at most [MaxNumbers], in the order given. With an
+// account, those of other customers do not exist for the caller.
+func (v *Inventory) Update(by hook.Actor, carrier int32, account string, updates []Update) (Result, error) {
 	if err := named(len(updates), MaxNumbers); err != nil {
 		return Result{}, err
 	}
@@ -123,14 +124,14 @@ func (v *Inventory) Update(carrier int32, updates []Update) (Result, error) {
 		u.E164, u.Change = strings.TrimSpace(u.E164), u.Change.Normal()
 		refused = append(refused, refusals(0, u.E164, u.Change.Check())...)
 	}
-	return v.change(len(updates), func(w *work) error {
+	return v.change(deed{by, hook.Updated}, len(updates), func(w *work) error {
 		if ok, err := w.mustBe(carrier); !ok {
 			return err
 		}
 		w.refused = slices.Clone(refused)
 		for i := range updates {
 			u := &updates[i]
-			t, err := w.own(u.E164, &Filter{Carrier: carrier})
+			t, err := w.own(u.E164, &Filter{Carrier: carrier, Account: account})
 			if err != nil {
 				return err
 			}
@@ -158,17 +159,18 @@ func (w *work) own(e164 string, f *Filter) (*touched, error) {
 }
 
 // Remove removes numbers of a carrier, at most [MaxNumbers]. The carrier is told that
-// their names and addresses are cleared: if one is added again, it has none.
-func (v *Inventory) Remove(carrier int32, numbers []string) (Result, error) {
+// their names and addresses are cleared: if one is added again, it has none. With an
+// account, those of other customers do not exist for the caller.
+func (v *Inventory) Remove(by hook.Actor, carrier int32, account string, numbers []string) (Result, error) {
 	if err := named(len(numbers), MaxNumbers); err != nil {
 		return Result{}, err
 	}
-	return v.change(len(numbers), func(w *work) error {
+	return v.change(deed{by, hook.Removed}, len(numbers), func(w *work) error {
 		if ok, err := w.mustBe(carrier); !ok {
 			return err
 		}
 		for _, e164 := range numbers {
-			t, err := w.own(strings.TrimSpace(e164), &Filter{Carrier: carrier})
+			t, err := w.own(strings.TrimSpace(e164), &Filter{Carrier: carrier, Account: account})
 			if err != nil {
 				return err
 			}
@@ -180,10 +182,10 @@ func (v *Inventory) Remove(carrier int32, numbers []string) (Result, error) {
 	})
 }
 
-// Set sets or clears what is a customer's to say, the caller name and the emergency
-// address, for a list of at most [MaxList] numbers. Those that within does not select do
+// Set sets or clears what is a customer's to say, the caller name, the emergency address
+// and whether somebody has the number, for a list of at most [MaxList] numbers. Those that within does not select do
 // not exist for the caller.
-func (v *Inventory) Set(numbers []string, within Filter, c number.Change) (Result, error) {
+func (v *Inventory) Set(by hook.Actor, numbers []string, within Filter, c number.Change) (Result, error) {
 	if err := named(len(numbers), MaxList); err != nil {
 		return Result{}, err
 	}
@@ -191,7 +193,7 @@ func (v *Inventory) Set(numbers []string, within Filter, c number.Change) (Resul
 	if err := checkSet(&c); err != nil {
 		return Result{}, err
 	}
-	return v.change(len(numbers), func(w *work) error {
+	return v.change(deed{by, hook.Updated}, len(numbers), func(w *work) error {
 		for _, e164 := range numbers {
 			t, err := w.own(strings.TrimSpace(e164), &within)
 			if err != nil {
@@ -208,11 +210,11 @@ func (v *Inventory) Set(numbers []string, within Filter, c number.Change) (Resul
 // checkSet checks a change that a customer asks for.
 func checkSet(c *number.Change) error {
 	f := c.Check()
-	if c.CNAM == nil && c.Address == nil {
-		f.Add("", "neither cnam nor emergency_address is to be changed")
+	if c.CNAM == nil && c.Address == nil && c.Assigned == nil {
+		f.Add("", "none of cnam, emergency_address and assigned is to be changed")
 	}
-	if (*c != number.Change{CNAM: c.CNAM, Address: c.Address}) {
-		f.Add("", "only cnam and emergency_address can be changed here; the rest is the carrier's to say")
+	if (*c != number.Change{CNAM: c.CNAM, Address: c.Address, Assigned: c.Assigned}) {
+		f.Add("", "only cnam, emergency_address and assigned can be changed here; the rest is the carrier's to say")
 	}
 	return f.Err("change")
 }
@@ -229,7 +231,7 @@ type Progress struct {
 // pieces of which each is done or not. Numbers that are changed meanwhile count as they
 // are when it is their turn. It returns how far it came also with an error, and tells
 // each, if it is not nil, after every piece.
-func (v *Inventory) SetAll(ctx context.Context, f Filter, c number.Change, each func(Progress)) (Progress, error) {
+func (v *Inventory) SetAll(ctx context.Context, by hook.Actor, f Filter, c number.Change, each func(Progress)) (Progress, error) {
 	p := Progress{After: f.After}
 	c = c.Normal()
 	if err := checkSet(&c); err != nil {
@@ -243,7 +245,7 @@ func (v *Inventory) SetAll(ctx context.Context, f Filter, c number.Change, each 
 		f.After = p.After
 		var last string
 		var n int
-		r, err := v.change(chunk, func(w *work) error {
+		r, err := v.change(deed{by, hook.Updated}, chunk, func(w *work) error {
 			kept, err := w.tx.Numbers(f)
 			n = len(kept)
 			for i := range kept {

@@ -74,12 +74,12 @@ func TestDelivered(t *testing.T) {
 		for _, code := range []int32{1, 2} {
 			_, err := inv.PutCarrier(t.Context(), hook.Actor{}, number.Carrier{Code: code, Name: "Carrier"})
 			must(t, err)
-			_, err = inv.Add(code, []number.Number{{E164: phone(int(code)), Account: "customer"}, {E164: phone(int(code) + 10), Account: "customer"}})
+			_, err = inv.Add(by, code, []number.Number{{E164: phone(int(code)), Account: "customer"}, {E164: phone(int(code) + 10), Account: "customer"}})
 			must(t, err)
 		}
 		everything := func(name string) {
 			t.Helper()
-			_, err := inv.SetAll(t.Context(), inventory.Filter{Account: "customer"}, number.Change{CNAM: new(name)}, nil)
+			_, err := inv.SetAll(t.Context(), by, inventory.Filter{Account: "customer"}, number.Change{CNAM: new(name)}, nil)
 			must(t, err)
 			synctest.Wait()
 		}
@@ -87,7 +87,7 @@ func TestDelivered(t *testing.T) {
 		everything("ACME")
 		everything("ACME") // as it is already
 		time.Sleep(time.Second)
-		_, err = inv.Remove(2, []string{phone(2), phone(12)})
+		_, err = inv.Remove(by, 2, "", []string{phone(2), phone(12)})
 		must(t, err)
 		synctest.Wait()
 

@@ -3,6 +3,7 @@ package inventory
 import (
 	"fmt"
 
+	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/number"
 )
 
@@ -23,11 +24,11 @@ type Imported struct {
 //
 // It takes any number of lines, but some thousand at a time are best: they are stored in
 // pieces, of which each is done or not. After an error, what came of those before stands.
-func (v *Inventory) Import(records []*number.Record) (Imported, error) {
+func (v *Inventory) Import(by hook.Actor, records []*number.Record) (Imported, error) {
 	var all Imported
 	for len(records) > all.Done {
 		next := records[all.Done:min(len(records), all.Done+chunk)]
-		im, err := v.importSome(next)
+		im, err := v.importSome(by, next)
 		if err != nil {
 			return all, err
 		}
@@ -63,13 +64,13 @@ func (v *Inventory) prepare(r *number.Record) line {
 	return l
 }
 
-func (v *Inventory) importSome(records []*number.Record) (im Imported, err error) {
+func (v *Inventory) importSome(by hook.Actor, records []*number.Record) (im Imported, err error) {
 	lines := make([]line, len(records))
 	for i, r := range records {
 		lines[i] = v.prepare(r)
 	}
 	done := 0
-	im.Result, err = v.change(len(lines), func(w *work) error {
+	im.Result, err = v.change(deed{by, hook.Imported}, len(lines), func(w *work) error {
 		im.Refused, done = nil, 0
 		for i := range lines {
 			refused, err := w.line(&lines[i])

@@ -7,7 +7,10 @@
 package inventory
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -33,13 +36,17 @@ type Store interface {
 
 	Number(ctx context.Context, e164 string) (*Kept, error)
 	Numbers(context.Context, Filter) ([]Kept, error)
+	// CountNumbers counts what the filter selects, from whichever number on. It is quick
+	// however many there are.
+	CountNumbers(context.Context, Filter) (int, error)
 	Carriers(context.Context) ([]Carrier, error)
 }
 
 // Tx is a transaction.
 type Tx interface {
 	Carrier(code int32) (name string, ok bool, err error)
-	PutCarrier(code int32, name string, entries ...hook.AuditEntry) error
+	PutCarrier(code int32, name string) error
+	RemoveCarrier(code int32) error
 
 	// Number returns a number, or nil if there is no such.
 	Number(e164 string) (*Kept, error)
@@ -47,6 +54,10 @@ type Tx interface {
 	// PutNumber adds a number, or changes one. Its carrier and account never change.
 	PutNumber(*Kept) error
 	RemoveNumber(e164 string) error
+	// Counted adds to the count of a carrier's numbers that a customer has.
+	Counted(carrier int32, account string, more int) error
+	// Count is that count, of all customers.
+	Count(carrier int32) (int, error)
 
 	// ToldOfRemoved is the latest Told of all numbers that were removed.
 	ToldOfRemoved() (time.Time, error)
@@ -54,6 +65,7 @@ type Tx interface {
 
 	// Publish stores publications, all of them or it fails.
 	Publish([]*intake.Publication) error
+	Audit(...hook.AuditEntry) error
 }
 
 // Intake makes events of what happened, and has them delivered; see
@@ -89,9 +101,10 @@ type Kept struct {
 // are is not kept with it: an app is bound to carrier codes, that is what routes events,
 // and it is changed with the app. Kept twice, it could differ.
 type Carrier struct {
-	Code int32
-	Name string
-	Apps []string // by id
+	Code    int32
+	Name    string
+	Apps    []string // by id
+	Numbers int      // how many it has
 }
 
 // Filter selects numbers. Its zero values select all.
@@ -145,6 +158,47 @@ func (v *Inventory) List(ctx context.Context, f Filter) (page []number.Number, n
 	return page, next, nil
 }
 
+// ListOf is [Inventory.List] for the numbers of any of several carriers.
+func (v *Inventory) ListOf(ctx context.Context, carriers []int32, f Filter) (page []number.Number, next string, err error) {
+	more := false
+	for _, f.Carrier = range carriers {
+		own, after, err := v.List(ctx, f)
+		if err != nil {
+			return nil, "", err
+		}
+		page = append(page, own...)
+		more = more || after != ""
+	}
+	slices.SortFunc(page, func(a, b number.Number) int {
+		return cmp.Or(cmp.Compare(len(a.E164), len(b.E164)), cmp.Compare(a.E164, b.E164)) // as integers
+	})
+	if limit := cmp.Or(max(f.Limit, 0), DefaultPage); len(page) > limit {
+		page, more = page[:limit], true
+	}
+	if more {
+		next = page[len(page)-1].E164
+	}
+	return page, next, nil
+}
+
+// Count returns how many numbers the filter selects, wherever a page of it begins. It is
+// quick however many there are.
+func (v *Inventory) Count(ctx context.Context, f Filter) (int, error) {
+	return v.CountOf(ctx, []int32{f.Carrier}, f)
+}
+
+// CountOf is [Inventory.Count] for the numbers of any of several carriers.
+func (v *Inventory) CountOf(ctx context.Context, carriers []int32, f Filter) (n int, err error) {
+	for _, f.Carrier = range carriers {
+		own, err := v.Store.CountNumbers(ctx, f)
+		if err != nil {
+			return 0, err
+		}
+		n += own
+	}
+	return n, nil
+}
+
 // PutCarrier adds a carrier, or renames one. With an app, that one alone is bound to the
 // carrier's code from then on; without, apps stay as they are.
 func (v *Inventory) PutCarrier(ctx context.Context, by hook.Actor, c number.Carrier) (made bool, err error) {
@@ -171,9 +225,35 @@ func (v *Inventory) PutCarrier(ctx context.Context, by hook.Actor, c number.Carr
 		if ok {
 			entry.Action, entry.Changes = hook.Updated, []string{"name: " + name + " to " + c.Name}
 		}
-		return tx.PutCarrier(c.Code, c.Name, entry)
+		return errors.Join(tx.PutCarrier(c.Code, c.Name), tx.Audit(entry))
 	})
 	return made, err
+}
+
+// RemoveCarrier removes a carrier that has no numbers. Apps keep its code.
+func (v *Inventory) RemoveCarrier(by hook.Actor, code int32) error {
+	var fault error
+	err := v.Store.ChangeNumbers(1, func(tx Tx) error {
+		fault = nil
+		name, ok, err := tx.Carrier(code)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			fault = &hook.Error{Kind: hook.NotFound, Subject: fmt.Sprintf("carrier %d", code)}
+			return nil
+		}
+		switch n, err := tx.Count(code); {
+		case err != nil:
+			return err
+		case n > 0:
+			fault = &hook.Error{Kind: hook.Conflict, Subject: fmt.Sprintf("carrier %d", code), Detail: fmt.Sprintf("cannot be removed while it has numbers, %d of them", n)}
+			return nil
+		}
+		entry := hook.AuditEntry{At: time.Now(), By: by, Action: hook.Removed, Kind: "carrier", Subject: strconv.Itoa(int(code)), Name: name}
+		return errors.Join(tx.RemoveCarrier(code), tx.Audit(entry))
+	})
+	return cmp.Or(err, fault)
 }
 
 // Carriers returns all carriers by their codes.

@@ -19,9 +19,9 @@ import (
 func stocked(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t)
-	_, err := w.inv.Add(1, []number.Number{{E164: phone(1), Account: "a", SIPTrunkName: "west"}, {E164: phone(2), Account: "a"}})
+	_, err := w.inv.Add(by, 1, []number.Number{{E164: phone(1), Account: "a", SIPTrunkName: "west"}, {E164: phone(2), Account: "a"}})
 	must(t, err)
-	_, err = w.inv.Add(2, []number.Number{{E164: phone(3), Account: "a"}})
+	_, err = w.inv.Add(by, 2, []number.Number{{E164: phone(3), Account: "a"}})
 	must(t, err)
 	return w
 }
@@ -31,12 +31,15 @@ func TestRefused(t *testing.T) {
 	w := stocked(t)
 	many := make([]string, inventory.MaxNumbers+1)
 	set := func(list []string, f inventory.Filter, c number.Change) error {
-		_, err := w.inv.Set(list, f, c)
+		_, err := w.inv.Set(by, list, f, c)
 		return err
 	}
-	add := func(carrier int32, list ...number.Number) error { _, err := w.inv.Add(carrier, list); return err }
-	update := func(carrier int32, list ...inventory.Update) error { _, err := w.inv.Update(carrier, list); return err }
-	remove := func(carrier int32, list ...string) error { _, err := w.inv.Remove(carrier, list); return err }
+	add := func(carrier int32, list ...number.Number) error { _, err := w.inv.Add(by, carrier, list); return err }
+	update := func(carrier int32, list ...inventory.Update) error {
+		_, err := w.inv.Update(by, carrier, "", list)
+		return err
+	}
+	remove := func(carrier int32, list ...string) error { _, err := w.inv.Remove(by, carrier, "", list); return err }
 	named := number.Change{CNAM: new("ACME")}
 	before := w.numbers(inventory.Filter{})
 	for _, c := range []struct {
@@ -85,6 +88,7 @@ func TestRefused(t *testing.T) {
 		"a name of 16 characters": set([]string{phone(1)}, inventory.Filter{}, number.Change{CNAM: new("SIXTEEN LETTERS!")}),
 		"nothing":                 set([]string{phone(1)}, inventory.Filter{}, number.Change{}),
 		"what is the carrier's":   set([]string{phone(1)}, inventory.Filter{}, number.Change{CNAM: new("ACME"), Status: new(true)}),
+		"nothing of a customer's": set([]string{phone(1)}, inventory.Filter{}, number.Change{Status: new(true)}),
 	} {
 		if e, ok := errors.AsType[*hook.Error](err); !ok || e.Kind != hook.Invalid {
 			t.Errorf("%s: %v", name, err)
@@ -98,8 +102,8 @@ func TestRefused(t *testing.T) {
 // A request that is repeated because its answer was lost does no harm.
 func TestAddAgain(t *testing.T) {
 	w := stocked(t)
-	must(t, second(w.inv.Set([]string{phone(1)}, inventory.Filter{}, number.Change{CNAM: new("ACME")})))
-	r, err := w.inv.Add(1, []number.Number{{E164: phone(1), Account: "a", SIPTrunkName: "west"}})
+	must(t, second(w.inv.Set(by, []string{phone(1)}, inventory.Filter{}, number.Change{CNAM: new("ACME")})))
+	r, err := w.inv.Add(by, 1, []number.Number{{E164: phone(1), Account: "a", SIPTrunkName: "west"}})
 	if err != nil || r.Changed != 0 {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -130,7 +134,7 @@ func TestImportRefuses(t *testing.T) {
 	for rec, err := r.Next(); err == nil; rec, err = r.Next() {
 		all = append(all, rec)
 	}
-	im, err := w.inv.Import(all)
+	im, err := w.inv.Import(by, all)
 	must(t, err)
 	var got []string
 	for _, r := range im.Refused {
@@ -162,16 +166,16 @@ func TestImportRefuses(t *testing.T) {
 func TestSetAllGoesOn(t *testing.T) {
 	w := newWorld(t)
 	const count = 1234
-	_, err := w.inv.Import(lines(0, count)) // all of them are a's
+	_, err := w.inv.Import(by, lines(0, count)) // all of them are a's
 	must(t, err)
 	ctx, stop := context.WithCancel(t.Context())
 	f, c := inventory.Filter{Carrier: 1, Account: "a"}, number.Change{CNAM: new("NEW NAME")}
-	p, err := w.inv.SetAll(ctx, f, c, func(inventory.Progress) { stop() })
+	p, err := w.inv.SetAll(ctx, by, f, c, func(inventory.Progress) { stop() })
 	if !errors.Is(err, context.Canceled) || p.Numbers == 0 || p.Numbers == count {
 		t.Fatalf("%+v, %v", p, err)
 	}
 	f.After = p.After
-	rest, err := w.inv.SetAll(t.Context(), f, c, nil)
+	rest, err := w.inv.SetAll(t.Context(), by, f, c, nil)
 	must(t, err)
 	if p.Numbers+rest.Numbers != count || p.Changed+rest.Changed != count {
 		t.Errorf("%+v and then %+v", p, rest)
@@ -192,7 +196,7 @@ func TestSetAllGoesOn(t *testing.T) {
 // Pages are in the order of the numbers, and a filter selects what it says.
 func TestList(t *testing.T) {
 	w := stocked(t)
-	must(t, second(w.inv.Add(2, []number.Number{{E164: "+493090182088", Account: "b"}})))
+	must(t, second(w.inv.Add(by, 2, []number.Number{{E164: "+493090182088", Account: "b"}})))
 	for _, c := range []struct {
 		f    inventory.Filter
 		want []string
@@ -221,6 +225,122 @@ func TestList(t *testing.T) {
 	}
 }
 
+// Pages of several carriers' numbers are what pages of all of them would be, and are
+// counted as they are listed.
+func TestListOf(t *testing.T) {
+	w := stocked(t) // 1 and 2 are carrier 1's, 3 is carrier 2's
+	must(t, second(w.inv.Add(by, 2, []number.Number{{E164: phone(0), Account: "b"}, {E164: "+493090182088", Account: "b"}})))
+	for _, c := range []struct {
+		carriers []int32
+		f        inventory.Filter
+		want     []string
+	}{
+		{nil, inventory.Filter{}, nil},
+		{[]int32{1}, inventory.Filter{}, []string{phone(1), phone(2)}},
+		{[]int32{1, 2}, inventory.Filter{}, []string{phone(0), phone(1), phone(2), phone(3), "+493090182088"}},
+		{[]int32{2, 1, 9}, inventory.Filter{Account: "a"}, []string{phone(1), phone(2), phone(3)}},
+		{[]int32{2, 1}, inventory.Filter{Number: phone(2)}, []string{phone(2)}},
+	} {
+		for limit := range 7 {
+			var got []string
+			f := c.f
+			for f.Limit = limit; ; {
+				page, next, err := w.inv.ListOf(t.Context(), c.carriers, f)
+				must(t, err)
+				for _, n := range page {
+					got = append(got, n.E164)
+				}
+				if f.After = next; next == "" {
+					break
+				}
+			}
+			if n, err := w.inv.CountOf(t.Context(), c.carriers, c.f); err != nil || n != len(c.want) || !slices.Equal(got, c.want) {
+				t.Errorf("pages of %d of %v, %+v: %v, counted as %d, %v; want %v", limit, c.carriers, c.f, got, n, err, c.want)
+			}
+		}
+	}
+}
+
+// To a carrier that acts for one customer, numbers of another one do not exist.
+func TestForOneCustomer(t *testing.T) {
+	w := stocked(t)
+	must(t, second(w.inv.Add(by, 1, []number.Number{{E164: phone(9), Account: "b"}})))
+	both := []string{phone(1), phone(9)}
+	_, err := w.inv.Remove(by, 1, "a", both)
+	refused := func(err error) {
+		t.Helper()
+		if e, ok := errors.AsType[*inventory.Error](err); !ok || len(e.Refused) != 1 || e.Refused[0].Number != phone(9) || e.Refused[0].Why != inventory.Unknown {
+			t.Error(err)
+		}
+	}
+	refused(err)
+	trunk := number.Change{SIPTrunkName: new("east")}
+	_, err = w.inv.Update(by, 1, "a", []inventory.Update{{E164: phone(1), Change: trunk}, {E164: phone(9), Change: trunk}})
+	refused(err)
+	must(t, second(w.inv.Remove(by, 1, "", both)))
+}
+
+// A carrier goes when it has no numbers any more, and not before.
+func TestRemoveCarrier(t *testing.T) {
+	w := stocked(t)
+	if err := w.inv.RemoveCarrier(by, 2); kind(err) != hook.Conflict || !strings.Contains(err.Error(), "cannot be removed while it has numbers, 1 of them") {
+		t.Error(err)
+	}
+	must(t, second(w.inv.Remove(by, 2, "", []string{phone(3)})))
+	must(t, w.inv.RemoveCarrier(by, 2))
+	if err := w.inv.RemoveCarrier(by, 2); kind(err) != hook.NotFound {
+		t.Error(err)
+	}
+	all, err := w.inv.Carriers(t.Context())
+	if err != nil || len(all) != 1 || all[0].Code != 1 || all[0].Numbers != 2 {
+		t.Errorf("%+v, %v", all, err)
+	}
+	_, err = w.inv.Add(by, 2, []number.Number{{E164: phone(3), Account: "a"}})
+	if e, ok := errors.AsType[*inventory.Error](err); !ok || e.Kind != inventory.NoCarrier {
+		t.Error(err)
+	}
+}
+
+func kind(err error) hook.Kind {
+	e, _ := errors.AsType[*hook.Error](err)
+	if e == nil {
+		return 0
+	}
+	return e.Kind
+}
+
+// Who changed which numbers is on record, in one entry a request, without what was said.
+func TestTrail(t *testing.T) {
+	w := newWorld(t)
+	must(t, second(w.inv.Add(by, 1, []number.Number{{E164: phone(1), Account: "a"}, {E164: phone(2), Account: "a"}, {E164: phone(3), Account: "a"}})))
+	must(t, second(w.inv.Set(by, []string{phone(2)}, inventory.Filter{}, number.Change{CNAM: new("SECRET NAME"), Assigned: new(true)})))
+	must(t, second(w.inv.Set(by, []string{phone(1), phone(2), phone(3)}, inventory.Filter{}, number.Change{CNAM: new("SECRET NAME"), Address: new(address("1 Secret Street"))})))
+	must(t, second(w.inv.Set(by, []string{phone(1)}, inventory.Filter{}, number.Change{CNAM: new("SECRET NAME")}))) // as it is
+	must(t, second(w.inv.Import(by, []*number.Record{record(phone(4), 1, "a", number.Change{})})))
+	must(t, second(w.inv.Update(by, 1, "", []inventory.Update{{E164: phone(4), Change: number.Change{Status: new(true)}}})))
+	must(t, second(w.inv.Remove(by, 1, "", []string{phone(4), phone(1)})))
+	trail, err := w.db.Audit(t.Context(), hook.AuditFilter{Kind: "number", Limit: 99})
+	must(t, err)
+	var got []string
+	for _, e := range slices.Backward(trail) {
+		if e.By != by {
+			t.Errorf("by %v", e.By)
+		}
+		got = append(got, fmt.Sprint(e.Action, " ", e.Subject, " ", e.Name, " ", e.Changes))
+	}
+	want := []string{
+		"create " + phone(1) + " " + phone(1) + " and 2 more [added: 3 numbers]",
+		"update " + phone(2) + "  [assigned cnam]",
+		"update " + phone(1) + " " + phone(1) + " and 2 more [cnam: 2 numbers emergency_address: 3 numbers]",
+		"import " + phone(4) + "  [added]",
+		"update " + phone(4) + "  [status]",
+		"remove " + phone(4) + " " + phone(4) + " and 1 more [removed: 2 numbers]",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
 // A carrier's app is the one that is bound to its code, and no other stays bound.
 func TestCarriers(t *testing.T) {
 	w := newWorld(t)
@@ -236,7 +356,7 @@ func TestCarriers(t *testing.T) {
 	}
 	all, err := w.inv.Carriers(t.Context())
 	must(t, err)
-	if got := fmt.Sprint(all); got != "[{1 carrier 1 [app-1]} {2 carrier 2 [app-2]} {3 Third one [app-2]}]" {
+	if got := fmt.Sprint(all); got != "[{1 carrier 1 [app-1] 0} {2 carrier 2 [app-2] 0} {3 Third one [app-2] 0}]" {
 		t.Error(got)
 	}
 	trail, err := w.db.Audit(t.Context(), hook.AuditFilter{Kind: "carrier", Subject: "3", Limit: 9})
@@ -255,9 +375,9 @@ func TestCarriers(t *testing.T) {
 func TestOrderWithoutClock(t *testing.T) {
 	dir := t.TempDir()
 	before := begin(t, dir)
-	_, err := before.inv.Import([]*number.Record{record(phone(1), 1, "a", number.Change{CNAM: new("FIRST")}), record(phone(2), 1, "a", number.Change{CNAM: new("FIRST")})})
+	_, err := before.inv.Import(by, []*number.Record{record(phone(1), 1, "a", number.Change{CNAM: new("FIRST")}), record(phone(2), 1, "a", number.Change{CNAM: new("FIRST")})})
 	must(t, err)
-	must(t, second(before.inv.Remove(1, []string{phone(2)})))
+	must(t, second(before.inv.Remove(by, 1, "", []string{phone(2)})))
 	before.end()
 	synctest.Test(t, func(t *testing.T) { // it is 1 January 2000, and stays so
 		w := &world{t: t, dir: dir}
@@ -265,16 +385,16 @@ func TestOrderWithoutClock(t *testing.T) {
 		defer w.end()
 		for i := range 5 {
 			name := new(fmt.Sprint("NAME ", i))
-			must(t, second(w.inv.Set([]string{phone(1)}, inventory.Filter{}, number.Change{CNAM: name})))
-			must(t, second(w.inv.Set([]string{phone(1)}, inventory.Filter{}, number.Change{CNAM: new("")})))
-			must(t, second(w.inv.Remove(1, []string{phone(1)})))
-			must(t, second(w.inv.Add(1, []number.Number{{E164: phone(1), Account: "b"}, {E164: phone(2), Account: "b"}})))
-			must(t, second(w.inv.Set([]string{phone(2), phone(1)}, inventory.Filter{}, number.Change{CNAM: name})))
+			must(t, second(w.inv.Set(by, []string{phone(1)}, inventory.Filter{}, number.Change{CNAM: name})))
+			must(t, second(w.inv.Set(by, []string{phone(1)}, inventory.Filter{}, number.Change{CNAM: new("")})))
+			must(t, second(w.inv.Remove(by, 1, "", []string{phone(1)})))
+			must(t, second(w.inv.Add(by, 1, []number.Number{{E164: phone(1), Account: "b"}, {E164: phone(2), Account: "b"}})))
+			must(t, second(w.inv.Set(by, []string{phone(2), phone(1)}, inventory.Filter{}, number.Change{CNAM: name})))
 			if got, want := w.replayed(1), (map[string]said{phone(1): {cnam: *name}, phone(2): {cnam: *name}}); !maps.Equal(got, want) {
 				t.Fatalf("carrier 1 knows %v, want %v", got, want)
 			}
-			must(t, second(w.inv.Remove(1, []string{phone(1), phone(2)})))
-			must(t, second(w.inv.Import([]*number.Record{record(phone(1), 1, "a", number.Change{CNAM: new("AGAIN")})})))
+			must(t, second(w.inv.Remove(by, 1, "", []string{phone(1), phone(2)})))
+			must(t, second(w.inv.Import(by, []*number.Record{record(phone(1), 1, "a", number.Change{CNAM: new("AGAIN")})})))
 			if got, want := w.replayed(1), (map[string]said{phone(1): {cnam: "AGAIN"}}); !maps.Equal(got, want) {
 				t.Fatalf("carrier 1 knows %v, want %v", got, want)
 			}

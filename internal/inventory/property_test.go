@@ -108,7 +108,7 @@ func (w *world) step(r *rapid.T, m model) (err error, ok bool) {
 		return w.update(r, m, carrier)
 	case "remove":
 		chosen := some(r, inventory.MaxNumbers)
-		_, err := w.inv.Remove(carrier, chosen)
+		_, err := w.inv.Remove(by, carrier, "", chosen)
 		for _, e164 := range chosen {
 			if m[e164].carrier != carrier {
 				return err, false
@@ -120,7 +120,7 @@ func (w *world) step(r *rapid.T, m model) (err error, ok bool) {
 		return err, true
 	case "set":
 		chosen, c := some(r, inventory.MaxList), change(r)
-		_, err := w.inv.Set(chosen, inventory.Filter{Account: account}, c)
+		_, err := w.inv.Set(by, chosen, inventory.Filter{Account: account}, c)
 		for _, e164 := range chosen {
 			if m[e164].account != account {
 				return err, false
@@ -130,7 +130,7 @@ func (w *world) step(r *rapid.T, m model) (err error, ok bool) {
 		return err, true
 	case "set all":
 		c := change(r)
-		_, err := w.inv.SetAll(context.Background(), inventory.Filter{Carrier: carrier, Account: account}, c, nil)
+		_, err := w.inv.SetAll(context.Background(), by, inventory.Filter{Carrier: carrier, Account: account}, c, nil)
 		for e164, e := range m {
 			if e.carrier == carrier && e.account == account {
 				m[e164] = e.with(c)
@@ -182,7 +182,7 @@ func (w *world) add(r *rapid.T, m model, carrier int32, account string) (err err
 	for _, e164 := range chosen {
 		list = append(list, number.Number{E164: e164, Account: account})
 	}
-	_, err = w.inv.Add(carrier, list)
+	_, err = w.inv.Add(by, carrier, list)
 	for _, e164 := range chosen {
 		switch e, there := m[e164]; {
 		case !there:
@@ -201,7 +201,7 @@ func (w *world) update(r *rapid.T, m model, carrier int32) (err error, ok bool) 
 	for _, e164 := range chosen {
 		list = append(list, inventory.Update{E164: e164, Change: c})
 	}
-	_, err = w.inv.Update(carrier, list)
+	_, err = w.inv.Update(by, carrier, "", list)
 	for _, e164 := range chosen {
 		e := m[e164]
 		if e.carrier != carrier {
@@ -234,16 +234,26 @@ func (w *world) importing(r *rapid.T, m model, carrier int32, account string) er
 			refused++
 		}
 	}
-	im, err := w.inv.Import(list)
+	im, err := w.inv.Import(by, list)
 	if err == nil && (im.Done != len(list) || len(im.Refused) != refused || im.Numbers != len(list)-refused) {
 		r.Errorf("%+v of %d lines, %d to be refused", im, len(list), refused)
 	}
 	return err
 }
 
-// holds checks that the inventory has what the model has.
+// holds checks that the inventory has what the model has, and as many.
 func (w *world) holds(r *rapid.T, want model) {
 	got := model{}
+	carrier, account := int32(rapid.IntRange(0, 2).Draw(r, "counted of carrier")), rapid.SampledFrom([]string{"", "a", "b", "c"}).Draw(r, "counted of account")
+	count := 0
+	for _, e := range want {
+		if (carrier == 0 || e.carrier == carrier) && (account == "" || e.account == account) {
+			count++
+		}
+	}
+	if n, err := w.inv.Count(context.Background(), inventory.Filter{Carrier: carrier, Account: account}); err != nil || n != count {
+		r.Errorf("%d numbers of carrier %d and account %q are counted, %v; want %d", n, carrier, account, err, count)
+	}
 	for _, n := range w.numbers(inventory.Filter{Limit: 300}) {
 		got[n.E164] = entry{n.Carrier, n.Account, n.SIPTrunkName, said{n.CNAM, n.Address}}
 	}

@@ -1,8 +1,11 @@
 package inventory
 
 import (
+	"errors"
+	"fmt"
 	"time"
 
+	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/intake"
 	"github.com/switchhook/switchhook/internal/number"
 )
@@ -40,9 +43,15 @@ type touched struct {
 	gone bool
 }
 
+// deed says who does something, and what it is for the audit trail.
+type deed struct {
+	by     hook.Actor
+	action hook.Action
+}
+
 // change runs f in a transaction, and stores what it has done with the events that tell
 // of it. The events are on their way when it returns, so nothing has to be read back.
-func (v *Inventory) change(rows int, f func(*work) error) (r Result, err error) {
+func (v *Inventory) change(d deed, rows int, f func(*work) error) (r Result, err error) {
 	var w *work
 	var pubs []*intake.Publication
 	err = v.Store.ChangeNumbers(rows, func(tx Tx) error {
@@ -62,7 +71,7 @@ func (v *Inventory) change(rows int, f func(*work) error) (r Result, err error) 
 			return err
 		}
 		r = Result{Numbers: len(w.touched), Changed: changed, Events: len(pubs)}
-		return tx.Publish(pubs)
+		return errors.Join(w.audit(d, now), tx.Publish(pubs))
 	})
 	v.Intake.Settle(pubs, err == nil)
 	switch {
@@ -158,14 +167,30 @@ func (w *work) told(now time.Time) (all []number.Changed, at time.Time) {
 	return all, at
 }
 
+// different reports whether there is anything to store.
+func (t *touched) different() bool { return t.gone || t.Number != t.was }
+
+// owner is who has a number.
+type owner struct {
+	carrier int32
+	account string
+}
+
 // store stores what is different, told at an instant, and counts it.
 func (w *work) store(at time.Time) (changed int, err error) {
 	var removed time.Time // the latest that was told of those that go
+	more := map[owner]int{}
 	for _, t := range w.touched {
-		if !t.gone && t.Number == t.was {
+		if !t.different() {
 			continue
 		}
 		changed++
+		switch {
+		case t.gone:
+			more[owner{t.Carrier, t.Account}]--
+		case t.was == number.Number{}:
+			more[owner{t.Carrier, t.Account}]++
+		}
 		if t.news() {
 			t.Told = at
 		}
@@ -182,6 +207,11 @@ func (w *work) store(at time.Time) (changed int, err error) {
 			removed = t.Told
 		}
 	}
+	for o, n := range more {
+		if err := w.tx.Counted(o.carrier, o.account, n); err != nil {
+			return 0, err
+		}
+	}
 	if removed.IsZero() {
 		return changed, nil
 	}
@@ -190,4 +220,66 @@ func (w *work) store(at time.Time) (changed int, err error) {
 		err = w.tx.SetToldOfRemoved(removed)
 	}
 	return changed, err
+}
+
+// audit leaves an entry for all of it, if anything is different. Of values it has none:
+// addresses are somebody's, and the events have them.
+func (w *work) audit(d deed, now time.Time) error {
+	var first *touched
+	n := 0
+	var changes []string
+	count := map[string]int{}
+	for _, t := range w.touched {
+		if !t.different() {
+			continue
+		}
+		if n++; first == nil {
+			first = t
+		}
+		for _, field := range t.fields() {
+			if count[field]++; count[field] == 1 {
+				changes = append(changes, field)
+			}
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	e := hook.AuditEntry{At: now, By: d.by, Action: d.action, Kind: "number", Subject: first.E164, Changes: changes}
+	if n > 1 {
+		e.Name = fmt.Sprintf("%s and %d more", first.E164, n-1)
+		for i, field := range changes {
+			changes[i] = fmt.Sprintf("%s: %d numbers", field, count[field])
+		}
+	}
+	return w.tx.Audit(e)
+}
+
+// fields names what is different about a number, of one that is there before and after.
+func (t *touched) fields() (all []string) {
+	switch {
+	case t.gone:
+		return []string{"removed"}
+	case t.was == number.Number{}:
+		return []string{"added"}
+	}
+	for _, x := range []struct {
+		name      string
+		different bool
+	}{
+		{"sip_trunk_name", t.SIPTrunkName != t.was.SIPTrunkName},
+		{"status", t.Status != t.was.Status},
+		{"allocated_product", t.AllocatedProduct != t.was.AllocatedProduct},
+		{"number_type", t.NumberType != t.was.NumberType},
+		{"billing_ref_id", t.BillingRefID != t.was.BillingRefID},
+		{"service_info", t.ServiceInfo != t.was.ServiceInfo},
+		{"assigned", t.Assigned != t.was.Assigned},
+		{"cnam", t.CNAM != t.was.CNAM},
+		{"emergency_address", t.Address != t.was.Address},
+	} {
+		if x.different {
+			all = append(all, x.name)
+		}
+	}
+	return all
 }

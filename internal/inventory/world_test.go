@@ -30,6 +30,9 @@ type failer interface {
 	Errorf(format string, args ...any)
 }
 
+// by is who changes things here.
+var by = hook.Actor{Kind: hook.ByOperator, ID: "k1", Name: "tests"}
+
 // world is an inventory on a real store. There are customers a, b and c, and carriers 1
 // and 2, each with an app of its own, whose subscription has the same number.
 type world struct {

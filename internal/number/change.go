@@ -6,10 +6,11 @@ import (
 
 // Change is what somebody wants of a number. What is nil stays as it is.
 type Change struct {
-	// CNAM and Address are the customer's to set; their zero values clear them. An address is
-	// always given whole, for one that is made of the old and the new is where nobody lives.
-	CNAM    *string
-	Address *Address
+	// These are the customer's to set. Zero values clear CNAM and Address; an address is always
+	// given whole, for one that is made of the old and the new is where nobody lives.
+	CNAM     *string
+	Address  *Address
+	Assigned *bool
 
 	// These are the carrier's to set. An empty BillingRefID or ServiceInfo clears it.
 	SIPTrunkName     *string
@@ -81,6 +82,7 @@ func Apply(n Number, c Change) (after Number, changed bool) {
 	c = c.Normal()
 	set(&after.CNAM, c.CNAM)
 	set(&after.Address, c.Address)
+	set(&after.Assigned, c.Assigned)
 	set(&after.SIPTrunkName, c.SIPTrunkName)
 	set(&after.Status, c.Status)
 	set(&after.BillingRefID, c.BillingRefID)

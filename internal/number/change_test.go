@@ -88,6 +88,7 @@ func drawChange(t *rapid.T) Change {
 	}
 	maybe("sets cnam", func() { c.CNAM = new(n.CNAM + rapid.SampledFrom([]string{"", " "}).Draw(t, "space")) })
 	maybe("sets address", func() { c.Address = &n.Address })
+	maybe("sets assigned", func() { c.Assigned = &n.Assigned })
 	maybe("sets trunk", func() { c.SIPTrunkName = &n.SIPTrunkName })
 	maybe("sets status", func() { c.Status = &n.Status })
 	maybe("sets product", func() { c.AllocatedProduct = &n.AllocatedProduct })

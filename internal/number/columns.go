@@ -26,12 +26,13 @@ const (
 	colCity
 	colZIP
 	colState
+	colAssigned
 	columns
 )
 
 var columnNames = [columns]string{
 	"phone_number", "carrier_code", "account_id", "sip_trunk_name", "status", "number_type", "allocated_product", "billing_ref_id", "service_info",
-	"cnam", "country", "address_line1", "address_line2", "city", "zip", "state_code",
+	"cnam", "country", "address_line1", "address_line2", "city", "zip", "state_code", "assigned",
 }
 
 // Columns returns the names of the columns that a file may have, in the order in which [Writer]

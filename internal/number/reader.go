@@ -175,7 +175,7 @@ func (r *Reader) fill(rec *Record) {
 	for i, s := range r.scan.cells() {
 		cell[r.order[i]] = trim(s)
 	}
-	for _, column := range []int{colCarrier, colAccount, colTrunk, colStatus, colType, colProduct} {
+	for _, column := range []int{colCarrier, colAccount, colTrunk, colStatus, colType, colProduct, colAssigned} {
 		if cell[column] == clearMark {
 			rec.Faults.Add(columnNames[column], "cannot be cleared")
 			cell[column] = ""
@@ -202,7 +202,7 @@ func (rec *Record) change(cell *[columns]string) {
 	// One piece of memory for what the pointers of the change point to.
 	v := &struct {
 		trunk, ref, info, cnam string
-		status                 bool
+		status, assigned       bool
 		product                Product
 		typ                    Type
 		address                Address
@@ -221,11 +221,17 @@ func (rec *Record) change(cell *[columns]string) {
 			*t.to = t.value
 		}
 	}
-	if s := cell[colStatus]; s != "" {
-		v.status = strings.EqualFold(s, "true") // spreadsheets write TRUE
-		c.Status = &v.status
-		if !v.status && !strings.EqualFold(s, "false") {
-			rec.Faults.Add(columnNames[colStatus], "%s is neither true nor false", quote(s))
+	for _, x := range [...]struct {
+		column int
+		value  *bool
+		to     **bool
+	}{{colStatus, &v.status, &c.Status}, {colAssigned, &v.assigned, &c.Assigned}} {
+		if s := cell[x.column]; s != "" {
+			*x.value = strings.EqualFold(s, "true") // spreadsheets write TRUE
+			*x.to = x.value
+			if !*x.value && !strings.EqualFold(s, "false") {
+				rec.Faults.Add(columnNames[x.column], "%s is neither true nor false", quote(s))
+			}
 		}
 	}
 	if s := cell[colProduct]; s != "" {

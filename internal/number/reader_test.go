@@ -314,7 +314,7 @@ func TestRoundTrip(t *testing.T) {
 			if n.Address != (Address{}) {
 				want.Address = n.Address
 			}
-			want.Status, want.NumberType, want.AllocatedProduct = n.Status, n.NumberType, n.AllocatedProduct
+			want.Status, want.Assigned, want.NumberType, want.AllocatedProduct = n.Status, n.Assigned, n.NumberType, n.AllocatedProduct
 			if got != want {
 				t.Fatalf("another number becomes\n%+v, want\n%+v", got, want)
 			}
@@ -337,8 +337,9 @@ func TestGoldenFile(t *testing.T) {
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	const want = header + `+14155550142,2417,Xw3hT0aKQ7mVb9RzC1yPdA,west-1,true,Toll,ZOOM_PHONE,ref-1,,,,,,,,
-+442079460127,2417,Xw3hT0aKQ7mVb9RzC1yPdA,west-1,false,Toll,ZOOM_PHONE,--,"metered, ""as is""",HARBOR BAKERY,US,1200 Battery Street,Floor 4,San Francisco,94111,CA
+	want := strings.TrimSpace(header) + `,assigned
++14155550142,2417,Xw3hT0aKQ7mVb9RzC1yPdA,west-1,true,Toll,ZOOM_PHONE,ref-1,,,,,,,,,true
++442079460127,2417,Xw3hT0aKQ7mVb9RzC1yPdA,west-1,false,Toll,ZOOM_PHONE,--,"metered, ""as is""",HARBOR BAKERY,US,1200 Battery Street,Floor 4,San Francisco,94111,CA,true
 `
 	if b.String() != want {
 		t.Errorf("got\n%swant\n%s", b.String(), want)

@@ -24,7 +24,7 @@ func (w *Writer) Write(n *Number) error {
 	for i, cell := range [columns]string{
 		n.E164, strconv.Itoa(int(n.Carrier)), n.Account, escape(n.SIPTrunkName), strconv.FormatBool(n.Status), string(n.NumberType), string(n.AllocatedProduct),
 		escape(n.BillingRefID), escape(n.ServiceInfo), escape(n.CNAM),
-		n.Address.Country, escape(n.Address.Line1), escape(n.Address.Line2), escape(n.Address.City), escape(n.Address.ZIP), escape(n.Address.State),
+		n.Address.Country, escape(n.Address.Line1), escape(n.Address.Line2), escape(n.Address.City), escape(n.Address.ZIP), escape(n.Address.State), strconv.FormatBool(n.Assigned),
 	} {
 		if i > 0 {
 			w.row = append(w.row, ',')

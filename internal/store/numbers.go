@@ -43,12 +43,57 @@ func (n *numbersTx) Carrier(code int32) (name string, ok bool, err error) {
 }
 
 // PutCarrier implements [inventory.Tx].
-func (n *numbersTx) PutCarrier(code int32, name string, entries ...hook.AuditEntry) error {
-	if err := putAudit(n.t, entries); err != nil {
-		return err
-	}
+func (n *numbersTx) PutCarrier(code int32, name string) error {
 	_, err := n.t.exec(`INSERT INTO carriers (code, name) VALUES ($1, $2) ON CONFLICT (code) DO UPDATE SET name = excluded.name`, int(code), name)
 	return err
+}
+
+// RemoveCarrier implements [inventory.Tx].
+func (n *numbersTx) RemoveCarrier(code int32) error {
+	if _, err := n.t.exec(`DELETE FROM number_counts WHERE carrier = $1`, int(code)); err != nil {
+		return err
+	}
+	_, err := n.t.exec(`DELETE FROM carriers WHERE code = $1`, int(code))
+	return err
+}
+
+// Audit implements [inventory.Tx].
+func (n *numbersTx) Audit(entries ...hook.AuditEntry) error { return putAudit(n.t, entries) }
+
+// Counted implements [inventory.Tx].
+func (n *numbersTx) Counted(carrier int32, account string, more int) error {
+	_, err := n.t.exec(`INSERT INTO number_counts (carrier, account_id, numbers) VALUES ($1, $2, $3)
+		ON CONFLICT (carrier, account_id) DO UPDATE SET numbers = number_counts.numbers + excluded.numbers`, int(carrier), account, more)
+	return err
+}
+
+// Count implements [inventory.Tx].
+func (n *numbersTx) Count(carrier int32) (int, error) {
+	return countNumbers(n.t, &inventory.Filter{Carrier: carrier})
+}
+
+func countNumbers(t tx, f *inventory.Filter) (n int, err error) {
+	if f.Number != "" {
+		k, err := findNumber(t, f.Number)
+		if err != nil || k == nil || !f.Selects(&k.Number) {
+			return 0, err
+		}
+		return 1, nil
+	}
+	q, args := `SELECT COALESCE(SUM(numbers), 0) FROM number_counts WHERE true `, []any{}
+	if f.Carrier != 0 {
+		args = append(args, int(f.Carrier))
+		q += fmt.Sprintf("AND carrier = $%d ", len(args))
+	}
+	if f.Account != "" {
+		args = append(args, f.Account)
+		q += fmt.Sprintf("AND account_id = $%d ", len(args))
+	}
+	err = t.query(q, func(r row) error {
+		n = int(r.int(0))
+		return nil
+	}, args...)
+	return n, err
 }
 
 const selectNumbers = `
@@ -100,10 +145,14 @@ func scanNumber(r row) *inventory.Kept {
 // number before, what the filter asks for, and how many.
 func numbersQuery(f *inventory.Filter) string {
 	q, parameters := selectNumbers+`WHERE e164 > $1 `, 1
+	carrier := "carrier"
+	if f.Account != "" {
+		carrier = "+carrier" // not by its index: a customer has fewer numbers than a carrier
+	}
 	for _, x := range []struct {
 		asked  bool
 		column string
-	}{{f.Carrier != 0, "carrier"}, {f.Account != "", "account_id"}} {
+	}{{f.Carrier != 0, carrier}, {f.Account != "", "account_id"}} {
 		if x.asked {
 			parameters++
 			q += fmt.Sprintf("AND %s = $%d ", x.column, parameters)
@@ -227,11 +276,23 @@ func (db *DB) Numbers(ctx context.Context, f inventory.Filter) (page []inventory
 	return page, err
 }
 
+// CountNumbers counts the numbers that the filter selects.
+func (db *DB) CountNumbers(ctx context.Context, f inventory.Filter) (n int, err error) {
+	err = db.sql.read(ctx, func(t tx) error {
+		n, err = countNumbers(t, &f)
+		return err
+	})
+	return n, err
+}
+
+const selectCarriers = `
+	SELECT code, name, (SELECT COALESCE(SUM(numbers), 0) FROM number_counts WHERE carrier = code) FROM carriers ORDER BY code`
+
 // Carriers returns the carriers by their codes, without their apps.
 func (db *DB) Carriers(ctx context.Context) (all []inventory.Carrier, err error) {
 	err = db.sql.read(ctx, func(t tx) error {
-		return t.query(`SELECT code, name FROM carriers ORDER BY code`, func(r row) error {
-			all = append(all, inventory.Carrier{Code: int32(r.int(0)), Name: r.text(1)})
+		return t.query(selectCarriers, func(r row) error {
+			all = append(all, inventory.Carrier{Code: int32(r.int(0)), Name: r.text(1), Numbers: int(r.int(2))})
 			return nil
 		})
 	})

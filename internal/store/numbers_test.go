@@ -79,6 +79,31 @@ func TestNumbersSurvive(t *testing.T) {
 	})
 }
 
+// Numbers are counted by what is added and taken away, for each carrier and customer.
+func TestNumbersAreCounted(t *testing.T) {
+	onEachStore(t, func(t *testing.T, db *DB) {
+		withCarrier(t, db)
+		must(t, db.ChangeNumbers(1, func(tx inventory.Tx) error {
+			return errors.Join(tx.PutCarrier(8, "Eight"), tx.Counted(7, accountName, 3), tx.Counted(7, accountName, -1), tx.Counted(8, accountName, 5))
+		}))
+		for want, f := range map[int]inventory.Filter{7: {}, 2: {Carrier: 7}, 5: {Carrier: 8, Account: accountName}, 0: {Account: "nobody"}} {
+			if n, err := db.CountNumbers(t.Context(), f); err != nil || n != want {
+				t.Errorf("%+v: %d, %v", f, n, err)
+			}
+		}
+		must(t, db.ChangeNumbers(1, func(tx inventory.Tx) error {
+			n, err := tx.Count(8)
+			if n != 5 {
+				t.Errorf("carrier 8 has %d", n)
+			}
+			return errors.Join(err, tx.Counted(8, accountName, -5), tx.RemoveCarrier(8))
+		}))
+		if all, err := db.Carriers(t.Context()); err != nil || len(all) != 1 || all[0].Numbers != 2 {
+			t.Errorf("carriers %+v, %v", all, err)
+		}
+	})
+}
+
 // Nothing but E.164 is looked for: the key of a number is an integer, and other texts
 // must not meet it.
 func TestNumberKeys(t *testing.T) {

@@ -28,6 +28,14 @@ CREATE TABLE numbers (
 	changed           INTEGER NOT NULL
 ) STRICT;
 
+-- How many numbers of a carrier a customer has. Counting them would take a while.
+CREATE TABLE number_counts (
+	carrier    INTEGER NOT NULL REFERENCES carriers,
+	account_id TEXT    NOT NULL REFERENCES accounts,
+	numbers    INTEGER NOT NULL,
+	PRIMARY KEY (carrier, account_id)
+) STRICT, WITHOUT ROWID;
+
 -- Both end in the key, so that pages are in the order of the numbers.
 CREATE INDEX numbers_carrier ON numbers (carrier);
 CREATE INDEX numbers_account ON numbers (account_id);
