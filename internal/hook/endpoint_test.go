@@ -177,10 +177,10 @@ func TestRounds(t *testing.T) {
 func TestRoundsAfterAWrongClock(t *testing.T) {
 	s := &Subscription{ID: "s", Endpoint: Endpoint{State: Valid}}
 	own := s.Round(Production, every, epoch).Add(every)
-	for name, failed := range map[string]string{"answered": "", "failed": "down"} {
-		e, _ := s.AfterRound(failed, epoch.Add(10*365*24*time.Hour))
+	for name, reason := range map[string]string{"answered": "", "failed": "down"} {
+		e, _ := s.AfterRound(reason, epoch.Add(10*365*24*time.Hour))
 		wrong := &Subscription{ID: "s", Endpoint: e}
-		if next := wrong.NextRound(Production, every, epoch); !next.Equal(own) && (failed == "" || !next.Equal(own.Add(every))) {
+		if next := wrong.NextRound(Production, every, epoch); next.Before(own) || next.Sub(epoch) > 3*every/2 {
 			t.Errorf("%s: the next round is at %v, want %v", name, next, own)
 		}
 	}

@@ -128,7 +128,7 @@ func TestValidateCountsNothing(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
-	if s := w.own(); s.State != hook.Failing || len(s.Failures) != 3 || s.Checked != before.Checked || s.Generation != before.Generation {
+	if s := w.own(); s.State != hook.Failing || len(s.Failures) != 3 || !s.Checked.Equal(before.Checked) || s.Generation != before.Generation {
 		t.Errorf("it is %+v, was %+v", s, before)
 	}
 	if got := w.mails(); len(got) != 1 {
@@ -201,15 +201,19 @@ func TestNotTheEndpointsFault(t *testing.T) {
 		})
 	}
 	// Whereas these are: what belongs to the endpoint, or to those who run it.
-	for _, outcome := range []hook.Outcome{http.StatusInternalServerError, hook.ReadTimeOut, hook.ConnectionRefused, hook.TimeLimiter, hook.DNSForbidden, hook.CertificateError, hook.DNSResolveTimeout, hook.CannotGetAccessToken} {
-		w := newWorld(t)
-		w.apply(manifest())
+	w := newWorld(t)
+	w.apply(manifest())
+	for _, outcome := range []hook.Outcome{
+		http.StatusInternalServerError, hook.ReadTimeOut, hook.ConnectionRefused, hook.TimeLimiter, hook.DNSForbidden, hook.CertificateError, hook.DNSResolveTimeout, hook.CannotGetAccessToken,
+	} {
 		w.prober.breaks(ownURL, "theirs")
 		w.prober.outcome = outcome
 		w.rounds(1, hook.Production)
-		if s := w.own(); s.State != hook.Failing {
+		if s := w.own(); s.State != hook.Failing || len(s.Failures) != 1 {
 			t.Errorf("after %v it is %+v", outcome, s)
 		}
+		w.prober.breaks(ownURL, "")
+		w.rounds(1, hook.Production)
 	}
 }
 
