@@ -14,8 +14,9 @@ import (
 // is an [*Error], or a *[hook.Error] of kind Invalid where the fault is no number's.
 
 // chunk is how many numbers one transaction changes where there may be any number.
-// Nobody else can write meanwhile.
-const chunk = 500
+// Nobody else can write meanwhile. It is full events, so that numbers of a customer that
+// end in the same value need no more events than they would in one piece.
+const chunk = 3 * number.MaxPerEvent
 
 // named checks how many numbers a request names.
 func named(n, limit int) error {
