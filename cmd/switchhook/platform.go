@@ -20,6 +20,7 @@ import (
 	"github.com/switchhook/switchhook/internal/deliver"
 	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/intake"
+	"github.com/switchhook/switchhook/internal/inventory"
 	"github.com/switchhook/switchhook/internal/mail"
 	"github.com/switchhook/switchhook/internal/manage"
 	"github.com/switchhook/switchhook/internal/oauth"
@@ -101,10 +102,11 @@ func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 		Prober: &challenge.Prober{Client: p.client, IDs: ids}, Policy: s.outbound.Policy,
 		MaxSubscriptions: s.maxSubscriptions, Every: s.every, PublicURL: s.publicURL, Log: s.log,
 	}
+	numbers := &inventory.Inventory{Store: p.store, Directory: p.store.Directory(), Intake: p.intake, Apps: p.manager}
 	p.rounds = rounds.New(p.store.Directory(), p.manager, s.every, s.log)
 	p.manager.Rounds, p.manager.Mail = p.rounds, p.mailer
 	answers := api.New(api.Config{
-		Store: p.store, Directory: p.store.Directory(), Intake: p.intake, Manager: p.manager, Catalog: types, Client: p.client, Sender: p.sender, Mailer: p.mailer,
+		Store: p.store, Directory: p.store.Directory(), Intake: p.intake, Manager: p.manager, Inventory: numbers, Catalog: types, Client: p.client, Sender: p.sender, Mailer: p.mailer,
 		Tokens: oauth.New(s.key.Derive), PageKey: s.key.Derive("pages"), Rates: s.rates, PublicURL: s.publicURL, Version: version(), Log: s.log,
 		Stopping: p.stopping,
 	})

@@ -27,6 +27,7 @@ import (
 	"github.com/switchhook/switchhook/internal/deliver"
 	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/intake"
+	"github.com/switchhook/switchhook/internal/inventory"
 	"github.com/switchhook/switchhook/internal/manage"
 	"github.com/switchhook/switchhook/internal/oauth"
 	"github.com/switchhook/switchhook/internal/outbound"
@@ -73,6 +74,7 @@ type Config struct {
 	Directory *hook.Directory
 	Intake    *intake.Intake
 	Manager   *manage.Manager
+	Inventory *inventory.Inventory
 	Catalog   *catalog.Catalog
 	Client    *outbound.Client
 	Sender    *deliver.Sender
@@ -99,6 +101,7 @@ type api struct {
 
 	description func() ([]byte, error) // of the API, in OpenAPI
 	streams     atomic.Int32           // that are open
+	imports     atomic.Int32           // that are under way
 }
 
 // operator is where the operator API begins. Publishing has the path that the
@@ -205,6 +208,16 @@ func (a *api) routes() map[string]route {
 		"POST " + operator + "/apps/{id}/subscriptions":             {manage, a.createDefault},
 		"PUT " + operator + "/subscriptions/{id}":                   {manage, a.putSubscription},
 
+		"GET " + operator + "/carriers":                 {read, a.carriers},
+		"PUT " + operator + "/carriers/{code}":          {manage, a.putCarrier},
+		"DELETE " + operator + "/carriers/{code}":       {manage, a.deleteCarrier},
+		"GET " + operator + "/numbers":                  {read, a.numbers},
+		"PATCH " + operator + "/numbers":                {manage, a.setNumbers},
+		"GET " + operator + "/numbers/{phone_number}":   {read, a.number},
+		"PATCH " + operator + "/numbers/{phone_number}": {manage, a.setNumber},
+		"POST " + operator + "/numbers/import":          {manage, a.importNumbers},
+		"GET " + operator + "/numbers/export":           {read, a.exportNumbers},
+
 		"GET " + operator + "/event_types":              {read, a.eventTypes},
 		"GET " + operator + "/event_types/{name}":       {read, a.eventType},
 		"PUT " + operator + "/event_types/{name}/check": {manage, a.setCheck},
@@ -257,8 +270,11 @@ func (a *api) handle(r route) http.HandlerFunc {
 	return func(w http.ResponseWriter, req *http.Request) {
 		w.Header().Set(webhook.HeaderTrackingID, fmt.Sprintf("v=2.0;clid=%s;rid=WEB_%016x%016x", a.Client.Region, rand.Uint64(), rand.Uint64()))
 		defer func() {
-			if p := recover(); p != nil && p != http.ErrAbortHandler { //nolint:errorlint // it is the value itself
+			p := recover()
+			if p != nil && p != http.ErrAbortHandler { //nolint:errorlint // it is the value itself
 				a.Log.ErrorContext(req.Context(), "api", "route", req.Pattern, "panic", p, "stack", string(debug.Stack()))
+			}
+			if p != nil {
 				panic(http.ErrAbortHandler) // the answer may have begun
 			}
 		}()
@@ -379,7 +395,13 @@ func (a *api) fail(w http.ResponseWriter, req *http.Request, err error) {
 	if failToken(w, err) {
 		return
 	}
-	status, f := faultOf(err)
+	status, f := a.faultFor(w, req, err)
+	writeJSON(w, status, f)
+}
+
+// faultFor is [faultOf] for an answer whose header is still to be written.
+func (a *api) faultFor(w http.ResponseWriter, req *http.Request, err error) (status int, f fault) {
+	status, f = faultOf(err)
 	if status == http.StatusInternalServerError && req.Context().Err() == nil { // else nobody waits for it any more
 		a.Log.ErrorContext(req.Context(), "api", "route", req.Pattern, "err", err)
 	}
@@ -390,7 +412,7 @@ func (a *api) fail(w http.ResponseWriter, req *http.Request, err error) {
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", "Bearer") // RFC 9110, 11.6.1
 	}
-	writeJSON(w, status, f)
+	return status, f
 }
 
 // maxDocument is how many bytes a body may have that is not an event.

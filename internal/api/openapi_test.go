@@ -160,6 +160,9 @@ func (d *description) check(content, media, text string) error {
 	if err != nil {
 		return err
 	}
+	if media == "text/csv" {
+		return s.Validate(text)
+	}
 	pieces := []string{text}
 	if object(d.at(place))["x-each-line"] == true {
 		pieces = strings.Split(strings.TrimSuffix(text, "\n"), "\n")
@@ -266,7 +269,8 @@ func (d *description) requestDiffers(o *operation, x exchange) (problems []strin
 		}
 		text, _ := json.Marshal(values)
 		x.body = string(text)
-	case strings.HasPrefix(x.header.Get("Content-Type"), "application/x-ndjson"):
+	case d.at(content+"/text~1csv") != nil: // and nothing else
+	case strings.HasPrefix(x.header.Get("Content-Type"), "application/x-ndjson") && d.at(content+"/application~1x-ndjson") != nil:
 		media = "application/x-ndjson"
 	case json.Valid([]byte(x.body)) || d.at(content+"/application~1yaml") == nil:
 		media = "application/json" // whatever it is called
@@ -531,7 +535,7 @@ func TestDescriptionIsOpenAPI(t *testing.T) {
 	}
 }
 
-var wildcard = regexp.MustCompile(`\{([a-z]+)\}`)
+var wildcard = regexp.MustCompile(`\{([a-z_]+)\}`)
 
 // placeholders lists an operation's parameters, with where they are.
 func placeholders(d *description, o *operation) string {

@@ -23,6 +23,7 @@ import (
 	"github.com/switchhook/switchhook/internal/deliver"
 	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/intake"
+	"github.com/switchhook/switchhook/internal/inventory"
 	"github.com/switchhook/switchhook/internal/manage"
 	"github.com/switchhook/switchhook/internal/memnet"
 	"github.com/switchhook/switchhook/internal/oauth"
@@ -52,7 +53,9 @@ type platform struct {
 	tokens  *oauth.Tokens
 	manager *manage.Manager
 	log     *buffer
-	mailer  woken
+
+	inventory *inventory.Inventory
+	mailer    woken
 
 	// stopping ends streams when it is closed.
 	stopping chan struct{}
@@ -186,9 +189,10 @@ func newPlatform(t testing.TB, o options) *platform {
 		Store: p.db, Directory: p.db.Directory(), Catalog: p.catalog, Sender: sender,
 		Prober: &challenge.Prober{Client: client, IDs: ids}, Policy: call.Policy, MaxSubscriptions: o.cap, Every: rounds.Every, Log: log,
 	}
+	p.inventory = &inventory.Inventory{Store: p.db, Directory: p.db.Directory(), Intake: in, Apps: p.manager}
 	p.handler = New(Config{
 		Store: p.db, Directory: p.db.Directory(), Intake: in, Catalog: p.catalog, Client: client, Sender: sender, Mailer: &p.mailer, Tokens: p.tokens, PageKey: sealing.Derive("pages"), Rates: o.rates, Version: "1.2.3", Log: log,
-		Manager: p.manager, Stopping: p.stopping,
+		Manager: p.manager, Inventory: p.inventory, Stopping: p.stopping,
 	})
 	p.handler = described(t, p.handler)
 	if o.net == nil {
