@@ -161,6 +161,7 @@ func (e *methodError) Error() string { return e.path + " cannot be called with "
 func (a *api) routes() map[string]route {
 	const read, publish, manage = key(hook.KeyRead), key(hook.KeyPublish), key(hook.KeyManage)
 	const subscriptions = "/v2/marketplace/app/event_subscription"
+	const peeringNumbers = "/v2/number_management/peering_numbers"
 	return map[string]route{
 		"POST /v2/events": {publish, a.publish},
 
@@ -169,6 +170,12 @@ func (a *api) routes() map[string]route {
 		"DELETE " + subscriptions:           {access{light, []string{scopeDelete}}, a.unsubscribe},
 		"PATCH " + subscriptions + "/{id}":  {access{light, []string{scopeUpdate}}, a.subscribe},
 		"DELETE " + subscriptions + "/{id}": {access{light, []string{scopeDelete}}, a.deleteOwnSubscription},
+
+		"GET " + peeringNumbers:                             {access{light, []string{scopeNumbersRead, scopeNumbersList}}, a.peeringNumbers},
+		"POST " + peeringNumbers:                            {access{light, []string{scopeNumbersWrite, scopeNumbersAdd}}, a.addNumbers},
+		"PATCH " + peeringNumbers:                           {access{light, []string{scopeNumbersWrite, scopeNumbersUpdate}}, a.updateNumbers},
+		"DELETE " + peeringNumbers:                          {access{light, []string{scopeNumbersWrite, scopeNumbersDelete}}, a.removeNumbers},
+		"GET /v2/number_management/carrier/peering_numbers": {access{light, []string{scopeNumbersRead, scopeNumbersOfCarrier}}, a.carrierNumbers},
 
 		"GET /v2/marketplace/apps/{id}/webhook_logs": {access{medium, []string{scopeLogs, scopeLogsAdmin}}, a.webhookLogs},
 
@@ -396,6 +403,13 @@ func (a *api) fail(w http.ResponseWriter, req *http.Request, err error) {
 		return
 	}
 	status, f := a.faultFor(w, req, err)
+	if e, ok := errors.AsType[*numbersError](err); ok {
+		writeJSON(w, status, struct {
+			fault
+			Numbers []NumberFault `json:"errors"`
+		}{f, e.numbers})
+		return
+	}
 	writeJSON(w, status, f)
 }
 

@@ -11,7 +11,6 @@ import (
 	"os"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/inventory"
@@ -59,15 +58,8 @@ type Refusal struct {
 	Message string `json:"message"`
 }
 
-// maxShown is how much of what stands in place of a phone number is shown.
-const maxShown = 64
-
 func viewRefusal(x inventory.Refusal) Refusal {
-	shown := hook.Printable(strings.ToValidUTF8(x.Number, "\uFFFD"))
-	if utf8.RuneCountInString(shown) > maxShown {
-		shown = string([]rune(shown)[:maxShown]) + "…"
-	}
-	return Refusal{x.Line, shown, strings.TrimPrefix(x.Field, "emergency_address/"), x.Message}
+	return Refusal{x.Line, shownNumber(x.Number), strings.TrimPrefix(x.Field, "emergency_address/"), x.Message}
 }
 
 // importNumbers reads a file of any length and makes its changes as it comes.

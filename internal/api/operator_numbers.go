@@ -174,10 +174,10 @@ func numberFilter(q url.Values, more ...string) (f inventory.Filter, faults hook
 // plus gives a phone number of a path or a query its plus: it may have been left out,
 // and where it was not escaped it arrives as a space.
 func plus(s string) string {
-	if s = strings.TrimSpace(s); s == "" || s[0] == '+' {
-		return s
+	if s = strings.TrimSpace(s); s != "" && '0' <= s[0] && s[0] <= '9' {
+		return "+" + s
 	}
-	return "+" + s
+	return s
 }
 
 func (a *api) number(w http.ResponseWriter, r *http.Request) error {
@@ -359,21 +359,14 @@ func (a *api) setNumbers(w http.ResponseWriter, r *http.Request) error {
 
 // refusedOf says which numbers of a list were refused.
 func refusedOf(list []string, refused []inventory.Refusal) error {
-	at := make(map[string]int, len(list))
-	for i, s := range list {
-		if s = strings.TrimSpace(s); at[s] == 0 {
-			at[s] = i + 1
-		}
-	}
+	at := placesOf(list)
 	var f hook.Faults
 	for _, x := range refused {
-		message := x.Message
-		if faults := phoneFaults(x.Number); len(faults) > 0 {
-			message = faults[0].Message
-		} else {
-			message = x.Number + " " + message
+		message := x.Number + " " + x.Message
+		if none := phoneFaults(x.Number); len(none) > 0 {
+			message = none[0].Message
 		}
-		f.Add("/phone_numbers/"+strconv.Itoa(at[x.Number]-1), "%s", message)
+		f.Add("/phone_numbers/"+strconv.Itoa(at[x.Number]), "%s", message)
 	}
 	return f.Err("body")
 }

@@ -24,6 +24,14 @@ const (
 	scopeList      = "marketplace:read:list_event_subscriptions"
 	scopeLogs      = "marketplace_app:read"
 	scopeLogsAdmin = "marketplace_app:read:admin"
+
+	scopeNumbersRead      = "number_management_numbers:read:admin"
+	scopeNumbersWrite     = "number_management_numbers:write:admin"
+	scopeNumbersList      = "number_management:read:list_peering_numbers:admin"
+	scopeNumbersAdd       = "number_management:write:peering_number:admin"
+	scopeNumbersUpdate    = "number_management:update:peering_number:admin"
+	scopeNumbersDelete    = "number_management:delete:peering_number:admin"
+	scopeNumbersOfCarrier = "number_management:read:list_carrier_peering_numbers:admin"
 )
 
 // Each app has these without being given them.

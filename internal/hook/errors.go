@@ -85,6 +85,14 @@ const (
 	LogFormat
 	// LogFuture: from is in the future.
 	LogFuture
+	// NumbersRefused: there are numbers that it cannot be done to, which Detail names.
+	NumbersRefused
+	// CarrierUnknown: there is no such carrier, or it is another app's.
+	CarrierUnknown
+	// NumbersMissing: no number is named.
+	NumbersMissing
+	// NumbersTooMany: more numbers are named than one call may.
+	NumbersTooMany
 
 	kindsEnd
 )

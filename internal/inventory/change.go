@@ -31,8 +31,9 @@ func named(n, limit int) error {
 
 // Add adds numbers that a carrier peers for its customers, at most [MaxNumbers]. Their
 // carrier is the given one. One that is there already is refused, unless it is as it was
-// given: a request that is repeated because its answer was lost does no harm.
-func (v *Inventory) Add(by hook.Actor, carrier int32, numbers []number.Number) (Result, error) {
+// given: a request that is repeated because its answer was lost does no harm. What is
+// found to be wrong with the numbers already, each in its place, is refused with the rest.
+func (v *Inventory) Add(by hook.Actor, carrier int32, numbers []number.Number, found ...hook.Faults) (Result, error) {
 	if err := named(len(numbers), MaxNumbers); err != nil {
 		return Result{}, err
 	}
@@ -44,6 +45,9 @@ func (v *Inventory) Add(by hook.Actor, carrier int32, numbers []number.Number) (
 		*n = n.Normal()
 		n.Carrier = carrier
 		faults := v.faults(n)
+		if i < len(found) {
+			faults = slices.Concat(found[i], faults)
+		}
 		if seen[n.E164] {
 			faults.Add("phone_number", "is named twice")
 		}
@@ -110,6 +114,8 @@ func (t *touched) occupies(n number.Number) string {
 type Update struct {
 	E164   string
 	Change number.Change
+	// Faults are found already, and refused with the rest.
+	Faults hook.Faults
 }
 
 // Update changes numbers of a carrier, at most [MaxNumbers], in the order given. With an
@@ -123,7 +129,7 @@ func (v *Inventory) Update(by hook.Actor, carrier int32, account string, updates
 	for i := range updates {
 		u := &updates[i]
 		u.E164, u.Change = strings.TrimSpace(u.E164), u.Change.Normal()
-		refused = append(refused, refusals(0, u.E164, u.Change.Check())...)
+		refused = append(refused, refusals(0, u.E164, slices.Concat(u.Faults, u.Change.Check()))...)
 	}
 	return v.change(deed{by, hook.Updated}, len(updates), func(w *work) error {
 		if ok, err := w.mustBe(carrier); !ok {
