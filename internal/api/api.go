@@ -377,6 +377,11 @@ var contract = map[hook.Kind]struct {
 	hook.LogRange:        {http.StatusNotFound, 1502, "The time range is beyond seven days: {detail}."},
 	hook.LogFormat:       {http.StatusNotFound, 1503, "The time format is invalid: {detail}."},
 	hook.LogFuture:       {http.StatusNotFound, 1504, "The from is in the future: {detail}."},
+
+	hook.NumbersRefused: {http.StatusBadRequest, 1000, "Some data failed: {detail}"},
+	hook.CarrierUnknown: {http.StatusBadRequest, 1001, "Carrier not found"},
+	hook.NumbersMissing: {http.StatusBadRequest, 1002, "Request data cannot be empty"},
+	hook.NumbersTooMany: {http.StatusBadRequest, 1003, "Too many numbers, should less than 200"},
 }
 
 // faultOf returns how an error looks outside. What is not a hook.Error is nobody

@@ -59,7 +59,7 @@ func paths(t *testing.T) (calls [][2]string, scopes []hook.KeyScope) {
 		if !takesKey {
 			continue
 		}
-		method, path, ok := strings.Cut(regexp.MustCompile(`\{[a-z]+\}`).ReplaceAllString(pattern, "any"), " ")
+		method, path, ok := strings.Cut(regexp.MustCompile(`\{[a-z_]+\}`).ReplaceAllString(pattern, "any"), " ")
 		if !ok || !strings.HasPrefix(path, "/") {
 			t.Fatalf("pattern %q has no method", pattern)
 		}
@@ -164,6 +164,8 @@ func TestNoSuchCall(t *testing.T) {
 	}
 	test := operator + "/notices/test" // has the form of a notice's path as well
 	known[test] = append(known[test], "GET", "HEAD")
+	imports, exports := operator+"/numbers/import", operator+"/numbers/export" // and these that of a number's
+	known[imports], known[exports] = append(known[imports], "GET", "HEAD", "PATCH"), append(known[exports], "PATCH")
 	all := []string{"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "QUERY"}
 	for path, methods := range known {
 		slices.SortFunc(methods, func(a, b string) int { return slices.Index(all, a) - slices.Index(all, b) })

@@ -121,6 +121,20 @@ func TestEveryChangeIsAudited(t *testing.T) {
 		change("PUT "+apps+"/{id}", 200, one, `{"secret_token":"new-secret-token"}`)
 		change("PUT "+apps+"/{id}", 200, one, `{"secret_token":"`+secretToken+`"}`)
 		again(200, "PUT", one, `{"state":"development"}`)
+		change("PUT "+operator+"/carriers/{code}", 201, operator+"/carriers/1", `{"name":"Blue"}`)
+		change("PUT "+operator+"/carriers/{code}", 200, operator+"/carriers/1", `{"name":"Blue Carrier"}`)
+		again(200, "PUT", operator+"/carriers/1", `{"name":"Blue Carrier"}`)
+		change("PUT "+operator+"/carriers/{code}", 201, operator+"/carriers/2", `{"name":"Red Carrier"}`)
+		change("DELETE "+operator+"/carriers/{code}", 204, operator+"/carriers/2", "")
+		const numbers, csv = operator + "/numbers", "phone_number,carrier_code,account_id,cnam\n+14155550132,1,acme,ACME\n+14155550133,1,acme,\n+14155550134,2,acme,\n"
+		change("POST "+numbers+"/import", 200, numbers+"/import", csv, isCSV)
+		again(200, "POST", numbers+"/import", csv, isCSV)
+		change("PATCH "+numbers+"/{phone_number}", 200, numbers+"/+14155550132", `{"cnam":null,"assigned":true}`)
+		again(200, "PATCH", numbers+"/+14155550132", `{"cnam":null,"assigned":true}`)
+		change("PATCH "+numbers, 200, numbers, `{"phone_numbers":["+14155550132","+14155550133"],"set":{"emergency_address":{"address_line1":"1200 Battery Street"},"assigned":true}}`)
+		change("PATCH "+numbers, 200, numbers, `{"filter":{"all":true},"set":{"cnam":"ACME"}}`)
+		again(200, "PATCH", numbers, `{"filter":{"account_id":"acme"},"set":{"cnam":"ACME"}}`)
+
 		change("PUT "+apps+"/{id}/installations", 201, one+"/installations?account_id=acme&user_id=bob", "")
 		again(200, "PUT", one+"/installations?account_id=acme&user_id=bob", "")
 		change("DELETE "+apps+"/{id}/installations", 204, one+"/installations?account_id=acme&user_id=bob", "")
@@ -165,6 +179,15 @@ func TestEveryChangeIsAudited(t *testing.T) {
 		change("PATCH "+public+"/{id}", 204, public+"/"+own, `{"account_id":"acme","user_ids":["carl"]}`, token)
 		change("DELETE "+public, 204, public+"?event_subscription_id="+own+"&account_id=acme&user_ids=bob", "", token)
 		change("DELETE "+public+"/{id}", 204, public+"/"+own, "", token)
+
+		const peering = "/v2/number_management/peering_numbers"
+		b.want(200, "PUT", one, `{"scopes":["`+cnamScope+`","number_management_numbers:write:admin"]}`)
+		change("POST "+peering, 201, peering, `{"phone_numbers":[{"phone_number":"+14155550142","sip_trunk_name":"west-1","status":false}]}`, token)
+		again(201, "POST", peering, `{"phone_numbers":[{"phone_number":"+14155550142","sip_trunk_name":"west-1","status":false}]}`, token)
+		change("PATCH "+peering, 204, peering, `{"phone_numbers":[{"phone_number":"+14155550142","status":true}]}`, token)
+		again(204, "PATCH", peering, `{"phone_numbers":[{"phone_number":"+14155550142","status":true}]}`, token)
+		change("DELETE "+peering, 200, peering+"?phone_numbers=%2B14155550142,%2B14155550132", "", token)
+		again(400, "DELETE", peering+"?phone_numbers=%2B14155550142", "", token)
 
 		rotated := read[ClientSecret](t, change("POST "+apps+"/{id}/client_secret", 200, one+"/client_secret", `{"overlap_seconds":60}`))
 		renewed := read[SecretToken](t, change("POST "+apps+"/{id}/secret_token", 200, one+"/secret_token", `{}`))

@@ -253,7 +253,7 @@ func (b *bench) state() string { return state(b.platform) }
 
 func state(p *platform) string {
 	p.t.Helper()
-	paths := []string{"/accounts", "/apps", "/subscriptions", "/event_types", "/notices", "/deliveries", "/audit?page_size=300"}
+	paths := []string{"/accounts", "/apps", "/subscriptions", "/carriers", "/numbers?page_size=300", "/event_types", "/notices", "/deliveries", "/audit?page_size=300"}
 	for _, x := range get[struct{ Apps []App }](p, operator+"/apps").Apps {
 		paths = append(paths, "/apps/"+x.ID+"/secret_token")
 	}

@@ -1,0 +1,3 @@
+package api
+
+var isCSV = header("Content-Type", "text/csv")
