@@ -46,7 +46,7 @@ func (v *Inventory) Add(by hook.Actor, carrier int32, numbers []number.Number, f
 		n.Carrier = carrier
 		faults := v.faults(n)
 		if i < len(found) {
-			faults = slices.Concat(found[i], faults)
+			faults = slices.Concat(faults, found[i])
 		}
 		if seen[n.E164] {
 			faults.Add("phone_number", "is named twice")
@@ -129,7 +129,7 @@ func (v *Inventory) Update(by hook.Actor, carrier int32, account string, updates
 	for i := range updates {
 		u := &updates[i]
 		u.E164, u.Change = strings.TrimSpace(u.E164), u.Change.Normal()
-		refused = append(refused, refusals(0, u.E164, slices.Concat(u.Faults, u.Change.Check()))...)
+		refused = append(refused, refusals(0, u.E164, slices.Concat(u.Change.Check(), u.Faults))...)
 	}
 	return v.change(deed{by, hook.Updated}, len(updates), func(w *work) error {
 		if ok, err := w.mustBe(carrier); !ok {
