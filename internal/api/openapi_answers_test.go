@@ -125,7 +125,7 @@ func TestCodesOfOwnCalls(t *testing.T) {
 				t.Errorf("%s: %d %s, want code %d", a.call, a.status, a.body, c.code)
 			}
 		}
-		for _, call := range append(numberCalls, "POST " + ownSubscriptions, "GET " + ownSubscriptions, "DELETE " + ownSubscriptions, "PATCH " + ownSubscriptions + "/x", "DELETE " + ownSubscriptions + "/x", "GET " + logs) {
+		for _, call := range append(numberCalls, "POST "+ownSubscriptions, "GET "+ownSubscriptions, "DELETE "+ownSubscriptions, "PATCH "+ownSubscriptions+"/x", "DELETE "+ownSubscriptions+"/x", "GET "+logs) {
 			method, path, _ := strings.Cut(call, " ")
 			if a := b.want(401, method, path, "{}", with("no-token")); read[fault](t, a).Code != 124 {
 				t.Errorf("%s: %s", a.call, a.body)
@@ -141,7 +141,7 @@ func TestEveryCallIsLimited(t *testing.T) {
 		b.want(201, "PUT", operator+"/accounts/acme", "{}")
 		app := read[NewApp](t, b.want(201, "POST", operator+"/apps", `{"name":"x","account_id":"acme"}`))
 		token := b.token(app, "")
-		for _, call := range append(numberCalls, "POST " + ownSubscriptions, "GET " + ownSubscriptions, "DELETE " + ownSubscriptions, "PATCH " + ownSubscriptions + "/x", "DELETE " + ownSubscriptions + "/x", "GET /v2/marketplace/apps/x/webhook_logs") {
+		for _, call := range append(numberCalls, "POST "+ownSubscriptions, "GET "+ownSubscriptions, "DELETE "+ownSubscriptions, "PATCH "+ownSubscriptions+"/x", "DELETE "+ownSubscriptions+"/x", "GET /v2/marketplace/apps/x/webhook_logs") {
 			method, path, _ := strings.Cut(call, " ")
 			b.call(method, path, "{}", token)
 			b.want(429, method, path, "{}", token)

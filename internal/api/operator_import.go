@@ -20,7 +20,7 @@ import (
 const (
 	// pieceLines and pieceBytes bound how much of a file is in memory and applied at a
 	// time, and pieceTime how long what came waits for more.
-	pieceLines = 2000
+	pieceLines = 2400 // full transactions of the inventory, and full events
 	pieceBytes = 1 << 20
 	pieceTime  = 500 * time.Millisecond
 
@@ -206,14 +206,25 @@ func (x *importer) run() error {
 
 // unreadable returns what to say of a body that cannot be read any further.
 func (x *importer) unreadable(err error) error {
-	if _, ok := errors.AsType[*hook.Error](err); ok {
-		return err
+	if e, ok := errors.AsType[*hook.Error](err); ok {
+		return inLine(e)
 	}
 	message := "the body broke off"
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		message = fmt.Sprintf("nothing more came for %v", importPause)
 	}
 	return hook.Faults{{Message: message + "; go on at the position that was reached, if there is one"}}.Err("body")
+}
+
+// inLine says of faults in which line they are, which only the subject has.
+func inLine(e *hook.Error) error {
+	named := *e
+	named.Faults = nil
+	for _, f := range e.Faults {
+		f.Field = strings.TrimSuffix(e.Subject+": "+f.Field, ": ")
+		named.Faults = append(named.Faults, f)
+	}
+	return &named
 }
 
 // apply makes the changes of what was read, and tells of them.

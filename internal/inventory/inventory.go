@@ -240,7 +240,7 @@ func (v *Inventory) RemoveCarrier(by hook.Actor, code int32) error {
 			return err
 		}
 		if !ok {
-			fault = &hook.Error{Kind: hook.NotFound, Subject: fmt.Sprintf("carrier %d", code)}
+			fault = &hook.Error{Kind: hook.NotFound, Subject: fmt.Sprintf("carrier %d", code), Detail: "is not there"}
 			return nil
 		}
 		switch n, err := tx.Count(code); {
