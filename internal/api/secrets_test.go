@@ -350,7 +350,34 @@ func TestNothingSecretIsShownToApps(t *testing.T) {
 	}
 	for _, authorization := range []string{"Bearer " + wrongToken, "Basic " + wrongToken, "Bearer " + c.token + "x", "Bearer " + allKey, "bearer " + creds.ClientSecret} {
 		p.want(401, "GET", subscriptions, "", header("Authorization", authorization))
+		p.want(401, "POST", peering, "{}", header("Authorization", authorization))
+		if !strings.Contains(authorization, allKey) {
+			p.want(401, "POST", imports, fileHeader, isCSV, header("Authorization", authorization))
+		}
 	}
+
+	// Numbers: nothing about them is secret, but secrets may be put in the wrong place.
+	p.want(201, "PUT", operator+"/carriers/1", `{"name":"Blue Carrier"}`)
+	p.want(200, "PUT", operator+"/apps/"+creds.AppID, `{"scopes":["`+scopeNumbersRead+`","`+scopeNumbersWrite+`","shop:read","`+scopeLogs+`"]}`)
+	c.adds(1, phone(1))
+	for _, method := range []string{"POST", "PATCH"} {
+		for _, body := range []string{`{"carrier_code":"` + misplaced + `"}`, `{"phone_numbers":"` + misplaced + `"}`, `{"phone_numbers":[{"status":"` + misplaced + `"}]}`, `{"` + misplaced + `":1}`, misplaced} {
+			c.want(400, method, peering, body)
+		}
+	}
+	for _, query := range []string{"carrier_code=" + misplaced, "page_size=" + misplaced, "next_page_token=" + misplaced} {
+		c.want(400, "GET", peering+"?"+query, "")
+	}
+	c.want(200, "GET", carrierPeering+"?client_secret="+misplaced, "")
+	p.want(400, "POST", imports+"?position="+misplaced, fileHeader, isCSV)
+	p.want(400, "POST", imports, misplaced, header("Content-Type", "text/csv; "+misplaced))
+	p.want(400, "PATCH", numbers+"/"+phone(1), `{"cnam":["`+misplaced+`"]}`)
+	p.want(400, "GET", numbers+"?page_size="+misplaced, "")
+	p.want(200, "POST", imports, fileHeader+numbersOf(0, 2, "")+"none,1,carrier,west-1,true\n", isCSV, stepwise)
+	for _, path := range []string{"/carriers", "/numbers", "/numbers/export", "/numbers/" + phone(1)} {
+		p.want(200, "GET", operator+path, "")
+	}
+
 	for _, ask := range []struct{ id, secret, query string }{
 		{creds.ClientID, misplaced, "grant_type=client_credentials"}, {misplaced, misplaced, "grant_type=client_credentials"}, {creds.ClientID, creds.ClientSecret, "grant_type=" + misplaced},
 		{creds.ClientID, creds.ClientSecret, "grant_type=account_credentials&account_id=" + misplaced}, {"", "", "client_secret=" + misplaced + "%zz"},
