@@ -348,7 +348,7 @@ var errFull = &hook.Error{Kind: hook.Unavailable, Subject: "the store cannot tak
 // Of a change that fails on its way, what was done stands, and the same call does the
 // rest.
 func TestSetSelectedFails(t *testing.T) {
-	const n, change = 4500, `{"filter":{"all":true},"set":{"cnam":"PINECONE"}}`
+	const n, change = 2000, `{"filter":{"all":true},"set":{"cnam":"PINECONE"}}`
 	for name, c := range map[string]struct {
 		changes int // that the store makes before it fails
 		err     error
