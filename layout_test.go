@@ -37,6 +37,7 @@ var arrows = map[string][]string{
 	"internal/mail":      {"internal/hook", "internal/outbox"},
 	"internal/number":    {"internal/canon", "internal/hook"},
 	"internal/outbox":    {"internal/hook"},
+	"internal/simulate":  {"internal/hook", "internal/number"},
 
 	// The store knows the others only for the types that it keeps.
 	"internal/store": {"internal/deliver", "internal/hook", "internal/intake", "internal/inventory", "internal/number", "internal/outbox", "internal/seal"},
