@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,7 +21,9 @@ import (
 	"github.com/switchhook/switchhook/internal/api"
 	"github.com/switchhook/switchhook/internal/deliver"
 	"github.com/switchhook/switchhook/internal/hook"
+	"github.com/switchhook/switchhook/internal/inventory"
 	"github.com/switchhook/switchhook/internal/manage"
+	"github.com/switchhook/switchhook/internal/number"
 	"github.com/switchhook/switchhook/internal/outbound"
 	"github.com/switchhook/switchhook/internal/seal"
 	"github.com/switchhook/switchhook/webhook"
@@ -34,7 +35,7 @@ func newDemo() *cobra.Command {
 		Use:   "demo",
 		Short: "See the whole way of an event on this machine: platform, two endpoints, a failure and its retry",
 		Long: `Run a platform on a temporary database and, as separate HTTP servers on this
-machine, the endpoints of two carriers. Customers then change the caller id names
+machine, the endpoints of two carriers. A customer then changes the caller id names
 and emergency addresses of some phone numbers, and the carriers learn of it. One
 endpoint fails the first time, so that a retry is seen; the retry schedule is
 shortened to seconds for that.
@@ -77,7 +78,7 @@ type carrier struct {
 
 	mu       sync.Mutex
 	failed   bool
-	verified map[string]string // event name by request id
+	verified map[string]int // how many numbers an event was about, by its request id
 }
 
 func (d *demo) say(who, format string, args ...any) {
@@ -105,8 +106,8 @@ func (d *demo) run(ctx context.Context, out io.Writer) (err error) {
 		err = errors.Join(err, wait())
 	}()
 	d.carriers = []*carrier{
-		{name: "Blue Carrier", code: 3457, secret: hook.NewSecret(), verified: map[string]string{}},
-		{name: "Green Telecom", code: 4021, secret: hook.NewSecret(), verified: map[string]string{}, failFirst: true},
+		{name: "Blue Carrier", code: 3457, secret: hook.NewSecret(), verified: map[string]int{}},
+		{name: "Green Telecom", code: 4021, secret: hook.NewSecret(), verified: map[string]int{}, failFirst: true},
 	}
 	for _, c := range d.carriers {
 		stop, err := d.listen(c)
@@ -115,7 +116,7 @@ func (d *demo) run(ctx context.Context, out io.Writer) (err error) {
 		}
 		defer stop()
 	}
-	if err := d.apply(ctx, p); err != nil {
+	if err := errors.Join(d.apply(ctx, p), d.stock(ctx, p.numbers)); err != nil {
 		return err
 	}
 	key := keyPrefix + hook.NewSecret()
@@ -123,14 +124,14 @@ func (d *demo) run(ctx context.Context, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	owed, err := d.publish(ctx, url, key)
+	done, err := d.change(ctx, &client{server: url, known: key, http: http.DefaultClient})
 	if err != nil {
 		return err
 	}
-	if err := d.await(ctx, owed); err != nil {
+	if err := d.await(ctx, done.Events); err != nil {
 		return err
 	}
-	if err := d.sumUp(owed); err != nil || d.once {
+	if err := d.sumUp(done); err != nil || d.once {
 		return err
 	}
 	fmt.Fprintf(out, `
@@ -138,10 +139,11 @@ The platform stays up until Ctrl-C. In another terminal:
 
   export SWITCHHOOK_SERVER=%s
   export SWITCHHOOK_KEY=%s
+  switchhook numbers list
+  switchhook numbers set-cnam %s --name "PINECONE CAFE"
   switchhook deliveries list
   switchhook subscriptions list
-  switchhook catalog list
-`, url, key)
+`, url, key, demoNumbers[3457][1])
 	<-ctx.Done()
 	return nil
 }
@@ -252,7 +254,7 @@ func (d *demo) receive(c *carrier, e *webhook.Event) error {
 	fail := c.failFirst && !c.failed
 	c.failed = c.failed || fail
 	if !fail {
-		c.verified[e.RequestID] = e.Name
+		c.verified[e.RequestID] = len(p.Object.Numbers)
 	}
 	c.mu.Unlock()
 	if fail {
@@ -273,7 +275,7 @@ func (d *demo) receive(c *carrier, e *webhook.Event) error {
 
 // apply makes accounts, apps and subscriptions, whose endpoints are challenged.
 func (d *demo) apply(ctx context.Context, p *platform) error {
-	m := &manage.Manifest{Accounts: []manage.Account{{ID: "pinecone-bakery", Name: "Pinecone Bakery"}}}
+	m := &manage.Manifest{Accounts: []manage.Account{{ID: demoCustomer, Name: "Pinecone Bakery"}}}
 	for _, c := range d.carriers {
 		account := strings.ToLower(strings.ReplaceAll(c.name, " ", "-"))
 		m.Accounts = append(m.Accounts, manage.Account{ID: account, Name: c.name})
@@ -304,44 +306,63 @@ func (d *demo) apply(ctx context.Context, p *platform) error {
 	return nil
 }
 
-// demoEvents are what customers change.
-var demoEvents = []string{
-	`{"event":"number_management.peering_number_cnam_updated","payload":{"account_id":"pinecone-bakery","object":{"carrier_code":3457,"phone_numbers":["+14155550132","+14155550133"],"cnam":"PINECONE BAKERY"}}}`,
-	`{"event":"number_management.peering_number_emergency_address_updated","payload":{"account_id":"pinecone-bakery","object":{"carrier_code":4021,"phone_numbers":["+12065550117"],"emergency_address":{"country":"US","address_line1":"400 Broad Street","address_line2":"Floor 2","city":"Seattle","state_code":"WA","zip":"98109"}}}}`,
-	`{"event":"number_management.peering_number_emergency_address_updated","payload":{"account_id":"pinecone-bakery","object":{"carrier_code":3457,"phone_numbers":["+14155550132"],"emergency_address":{"country":"US","address_line1":"1 Ferry Building","city":"San Francisco","state_code":"CA","zip":"94111"}}}}`,
-	`{"event":"number_management.peering_number_cnam_updated","payload":{"account_id":"pinecone-bakery","object":{"carrier_code":4021,"phone_numbers":["+12065550117","+12065550118"]}}}`,
+const demoCustomer = "pinecone-bakery"
+
+// demoNumbers are those that the customer has, by the code of their carrier.
+var demoNumbers = map[int32][]string{
+	3457: {"+14155550132", "+14155550133"},
+	4021: {"+12065550117", "+12065550118"},
 }
 
-// publish publishes the events as a producer would, and returns how many
-// deliveries they owe.
-func (d *demo) publish(ctx context.Context, url, key string) (owed int, err error) {
-	for _, body := range demoEvents {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/v2/events", strings.NewReader(body))
-		if err != nil {
-			return 0, err
+// stock lets the carriers peer the numbers.
+func (d *demo) stock(ctx context.Context, v *inventory.Inventory) error {
+	by := hook.Actor{Kind: hook.BySystem}
+	for _, c := range d.carriers {
+		var all []number.Number
+		for _, e164 := range demoNumbers[c.code] {
+			all = append(all, number.Number{E164: e164, Account: demoCustomer, AllocatedProduct: number.Phone, Status: true, Assigned: true})
 		}
-		req.Header.Set("Authorization", "Bearer "+key)
-		req.Header.Set("Content-Type", "application/json")
-		start := time.Now()
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return 0, err
+		if _, err := v.PutCarrier(ctx, by, number.Carrier{Code: c.code, Name: c.name}); err != nil {
+			return err
 		}
-		answer, err := io.ReadAll(res.Body)
-		if err := errors.Join(err, res.Body.Close()); err != nil {
-			return 0, err
+		if _, err := v.Add(by, c.code, all); err != nil {
+			return err
 		}
-		if res.StatusCode != http.StatusAccepted {
-			return 0, fmt.Errorf("publishing was answered with %d: %s", res.StatusCode, bytes.TrimSpace(answer))
-		}
-		a, err := decode[api.Accepted](answer)
-		if err != nil {
-			return 0, err
-		}
-		owed += a.Deliveries
-		d.say("customer", "published %s, durable after %v, owed to %s", a.Event, time.Since(start).Round(100*time.Microsecond), plural(a.Deliveries, "subscription", "subscriptions"))
+		d.say(c.name, "peers %s for Pinecone Bakery", strings.Join(demoNumbers[c.code], " and "))
 	}
-	return owed, nil
+	return nil
+}
+
+// demoChanges are what the customer changes: a list of numbers, or one by its path.
+var demoChanges = []struct{ what, path, body string }{
+	{"sets one name for two numbers", "/numbers", `{"phone_numbers":["+14155550132","+14155550133"],"set":{"cnam":"PINECONE BAKERY"}}`},
+	{"sets the address of +12065550117", "/numbers/+12065550117", `{"emergency_address":{"country":"US","address_line1":"400 Broad Street","address_line2":"Floor 2","city":"Seattle","state_code":"WA","zip":"98109"}}`},
+	{"sets the address of +14155550132", "/numbers/+14155550132", `{"emergency_address":{"country":"US","address_line1":"1 Ferry Building","city":"San Francisco","state_code":"CA","zip":"94111"}}`},
+	{"sets the name of +14155550132 to what it is", "/numbers/+14155550132", `{"cnam":"PINECONE BAKERY"}`},
+	{"clears the name of +14155550133", "/numbers/+14155550133", `{"cnam":null}`},
+}
+
+// change makes the changes by the operator's HTTP calls, and returns what came of all.
+func (d *demo) change(ctx context.Context, c *client) (all api.Changed, err error) {
+	for _, x := range demoChanges {
+		start := time.Now()
+		answer, err := c.call(ctx, request{method: http.MethodPatch, path: operator + x.path, body: strings.NewReader(x.body)})
+		if err != nil {
+			return all, err
+		}
+		done, err := decode[api.Changed](answer)
+		if err != nil {
+			return all, err
+		}
+		result := fmt.Sprintf("durable after %v, with %s for %s", time.Since(start).Round(100*time.Microsecond),
+			plural(done.Events, "event", "events"), plural(done.Changed, "number", "numbers"))
+		if done.Changed == 0 {
+			result = "nothing is different, so nobody is told"
+		}
+		d.say("customer", "%s: %s", x.what, result)
+		all.Numbers, all.Changed, all.Events = all.Numbers+done.Numbers, all.Changed+done.Changed, all.Events+done.Events
+	}
+	return all, nil
 }
 
 // await waits until all deliveries have ended.
@@ -365,22 +386,25 @@ func (d *demo) await(ctx context.Context, owed int) error {
 	}
 }
 
-// sumUp says how it went. It is an error if any delivery did not reach its carrier
-// with a right signature.
-func (d *demo) sumUp(owed int) error {
-	verified := 0
+// sumUp says how it went. It is an error if a carrier was not told of a change, with a
+// right signature: each event goes to one subscription.
+func (d *demo) sumUp(done api.Changed) error {
+	verified, told := 0, 0
 	for _, c := range d.carriers {
 		c.mu.Lock()
 		verified += len(c.verified)
+		for _, n := range c.verified {
+			told += n
+		}
 		c.mu.Unlock()
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	slices.Sort(d.took)
-	fmt.Fprintf(d.out, "\n%d events, %d deliveries, %d attempts, %d verified by their receivers.\n", len(demoEvents), owed, d.attempts, verified)
+	fmt.Fprintf(d.out, "\n%d requests, %d changes of numbers, %d events, %d attempts, %d verified by their receivers.\n", len(demoChanges), done.Changed, done.Events, d.attempts, verified)
 	fmt.Fprintf(d.out, "From change to delivery: %v at best, %v with a retry.\n", d.took[0], d.took[len(d.took)-1])
-	if verified != owed || owed != len(demoEvents) {
-		return fmt.Errorf("%d of %d deliveries were verified", verified, len(demoEvents))
+	if verified != done.Events || told != done.Changed {
+		return fmt.Errorf("%d of %d events were verified, which tell of %d of %d changes", verified, done.Events, told, done.Changed)
 	}
 	return nil
 }

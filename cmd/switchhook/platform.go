@@ -38,6 +38,7 @@ type platform struct {
 	mailer  *mail.Sender // nil without a mail server
 	intake  *intake.Intake
 	manager *manage.Manager
+	numbers *inventory.Inventory
 	rounds  *rounds.Keeper
 	handler http.Handler
 	// stopping is closed when the platform begins to stop.
@@ -102,11 +103,11 @@ func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 		Prober: &challenge.Prober{Client: p.client, IDs: ids}, Policy: s.outbound.Policy,
 		MaxSubscriptions: s.maxSubscriptions, Every: s.every, PublicURL: s.publicURL, Log: s.log,
 	}
-	numbers := &inventory.Inventory{Store: p.store, Directory: p.store.Directory(), Intake: p.intake, Apps: p.manager}
+	p.numbers = &inventory.Inventory{Store: p.store, Directory: p.store.Directory(), Intake: p.intake, Apps: p.manager}
 	p.rounds = rounds.New(p.store.Directory(), p.manager, s.every, s.log)
 	p.manager.Rounds, p.manager.Mail = p.rounds, p.mailer
 	answers := api.New(api.Config{
-		Store: p.store, Directory: p.store.Directory(), Intake: p.intake, Manager: p.manager, Inventory: numbers, Catalog: types, Client: p.client, Sender: p.sender, Mailer: p.mailer,
+		Store: p.store, Directory: p.store.Directory(), Intake: p.intake, Manager: p.manager, Inventory: p.numbers, Catalog: types, Client: p.client, Sender: p.sender, Mailer: p.mailer,
 		Tokens: oauth.New(s.key.Derive), PageKey: s.key.Derive("pages"), Rates: s.rates, PublicURL: s.publicURL, Version: version(), Log: s.log,
 		Stopping: p.stopping,
 	})
