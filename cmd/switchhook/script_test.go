@@ -182,6 +182,7 @@ func TestExitCodes(t *testing.T) {
 		"bad duration":               {[]string{"deliveries", "list", "--from", "yesterday"}, "k", exitUsage},
 		"nothing to resend":          {[]string{"deliveries", "resend"}, "k", exitUsage},
 		"zero limit":                 {[]string{"serve", "--in-flight", "0"}, "", exitUsage},
+		"world of nobody":            {[]string{"simulate", "numbers", "--customers", "0"}, "k", exitUsage},
 		"platform not there":         {[]string{"apps", "list"}, "k", exitFailed},
 		"file not there":             {[]string{"apply", "-f", "no-such-file.yaml"}, "k", exitFailed},
 	} {
