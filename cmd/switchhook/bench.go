@@ -34,7 +34,7 @@ import (
 // processes of their own, as in life.
 type bench struct {
 	events, endpoints, publishers, posters int
-	seconds, backlog, logRows              int
+	seconds, backlog, logRows, phones      int
 	only                                   []string
 
 	out     io.Writer
@@ -64,7 +64,8 @@ func newBench() *cobra.Command {
 	fl.IntVar(&b.posters, "posters", 64, "requests at a time of the bare client")
 	fl.IntVar(&b.seconds, "seconds", 10, "length of each latency measurement")
 	fl.IntVar(&b.logRows, "log-rows", 1_000_000, "rows of the webhook log that is read")
-	fl.StringSliceVar(&b.only, "only", []string{"throughput", "latency", "isolation", "api", "log"}, "what to measure")
+	fl.IntVar(&b.phones, "numbers", 0, "phone numbers that are imported (0: 1,000,000, or 200,000 beside other measurements)")
+	fl.StringSliceVar(&b.only, "only", []string{"throughput", "latency", "isolation", "api", "log", "numbers"}, "what to measure")
 	return cmd
 }
 
@@ -92,6 +93,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 		{"isolation", b.isolation},
 		{"api", b.calls},
 		{"log", b.log},
+		{"numbers", b.inventory},
 	} {
 		if slices.Contains(b.only, m.name) {
 			if err := m.run(ctx); err != nil {
