@@ -155,6 +155,7 @@ func (t *touched) news() bool {
 // events in the order of event_ts must end with what is true.
 func (w *work) told(now time.Time) (all []number.Changed, at time.Time) {
 	at = time.UnixMilli(now.UnixMilli())
+	all = make([]number.Changed, 0, len(w.touched))
 	for _, t := range w.touched {
 		if !t.news() {
 			continue
