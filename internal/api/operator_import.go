@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -137,11 +138,17 @@ type importer struct {
 	r    *http.Request
 	file *number.Reader
 
-	// records are lines that are read and not yet applied, and ends where each ends.
+	// records are lines that are read and not yet being applied, and ends where each
+	// ends.
 	records []*number.Record
 	ends    []number.Position
-	applied time.Time // when that was done last
+	begun   time.Time // when the piece before was begun with
+	first   int64     // where these lines begin
 
+	// A piece is applied while the next one is read. Until that has come to its end,
+	// what follows here is its, and so is the answer.
+	applying chan struct{} // nil: none is
+	panicked any
 	done     Imported
 	refusals []Refusal // for an answer at the end
 	failure  error     // why nothing can be applied any more
@@ -150,9 +157,9 @@ type importer struct {
 // Read reads of the body. Nobody knows how long the next bytes take, so what has come
 // before does not wait for them much longer.
 func (x *importer) Read(b []byte) (int, error) {
-	if len(x.records) > 0 && time.Since(x.applied) >= pieceTime {
-		if x.failure = x.apply(); x.failure != nil {
-			return 0, x.failure
+	if len(x.records) > 0 && time.Since(x.begun) >= pieceTime {
+		if err := x.apply(); err != nil {
+			return 0, err
 		}
 	}
 	_ = x.rc.SetReadDeadline(time.Now().Add(importPause)) // what has no deadlines does not need them
@@ -173,7 +180,7 @@ func (x *importer) begin(p number.Position) (err error) {
 		return x.unreadable(err)
 	}
 	x.reached(x.file.Position())
-	x.applied = time.Now()
+	x.begun, x.first = time.Now(), x.file.Position().Offset
 	return nil
 }
 
@@ -183,20 +190,18 @@ func (x *importer) run() error {
 	for {
 		rec, err := x.file.Next()
 		switch {
-		case x.failure != nil:
-			return x.failure
 		case errors.Is(err, io.EOF):
-			if err := x.apply(); err != nil {
+			if err := cmp.Or(x.apply(), x.settle()); err != nil {
 				return err
 			}
 			x.reached(x.file.Position()) // empty lines may follow
 			return nil
 		case err != nil:
-			return x.unreadable(err)
+			return cmp.Or(x.settle(), x.unreadable(err))
 		}
 		x.records = append(x.records, rec)
 		x.ends = append(x.ends, x.file.Position())
-		if len(x.records) == pieceLines || x.file.Position().Offset-x.done.Bytes >= pieceBytes {
+		if len(x.records) == pieceLines || x.file.Position().Offset-x.first >= pieceBytes {
 			if err := x.apply(); err != nil {
 				return err
 			}
@@ -227,26 +232,51 @@ func inLine(e *hook.Error) error {
 	return &named
 }
 
-// apply makes the changes of what was read, and tells of them.
+// apply begins to make the changes of what was read, once those of the piece before are
+// made.
 func (x *importer) apply() error {
-	if len(x.records) == 0 {
-		return nil
-	}
-	if err := x.stopped(); err != nil {
+	if err := x.settle(); err != nil || len(x.records) == 0 {
 		return err
 	}
-	if _, err := x.authorize(x.r, hook.KeyManage); err != nil {
-		return err // the key was revoked after the file began
+	if x.failure = x.stopped(); x.failure == nil {
+		_, x.failure = x.authorize(x.r, hook.KeyManage) // the key may have been revoked after the file began
 	}
-	im, err := x.Inventory.Import(actor(x.r), x.records)
+	if x.failure != nil {
+		return x.failure
+	}
+	records, ends := x.records, x.ends
+	x.records, x.ends, x.begun, x.first = nil, nil, time.Now(), x.file.Position().Offset
+	x.applying = make(chan struct{})
+	go func() {
+		defer close(x.applying)
+		defer func() { x.panicked = recover() }() // it is the handler's
+		x.failure = x.make(records, ends)
+	}()
+	return nil
+}
+
+// settle waits until no piece is being applied. It returns why no other one can be.
+func (x *importer) settle() error {
+	if x.applying != nil {
+		<-x.applying
+		x.applying = nil
+	}
+	if x.panicked != nil {
+		panic(x.panicked)
+	}
+	return x.failure
+}
+
+// make makes the changes of a piece, and tells of them.
+func (x *importer) make(records []*number.Record, ends []number.Position) error {
+	im, err := x.Inventory.Import(actor(x.r), records)
 	x.done.Lines += im.Done
 	x.done.Changed += im.Changed
 	x.done.Events += im.Events
 	x.done.Refused += im.Done - im.Numbers
 	if im.Done > 0 {
-		x.reached(x.ends[im.Done-1])
+		x.reached(ends[im.Done-1])
 	}
-	x.records, x.ends, x.applied = x.records[:0], x.ends[:0], time.Now()
 	for _, refused := range im.Refused {
 		if x.wanted {
 			x.add(refusedStep{"refused", viewRefusal(refused)})
