@@ -82,9 +82,17 @@ func listPeering[T any](a *api, w http.ResponseWriter, r *http.Request, f invent
 	if err != nil {
 		return err
 	}
-	carriers, err := a.askedCarriers(r, q)
+	named, err := namedCarrier(q)
 	if err != nil {
 		return err
+	}
+	carriers := carriersOf(r)
+	if named != nil {
+		code, err := ownCarrier(r, named)
+		if err != nil {
+			return err
+		}
+		carriers = []int32{code}
 	}
 	after, err := a.position(r, now)
 	if err != nil {
@@ -101,6 +109,11 @@ func listPeering[T any](a *api, w http.ResponseWriter, r *http.Request, f invent
 	total, err := a.Inventory.CountOf(r.Context(), carriers, f)
 	if err != nil {
 		return err
+	}
+	if total == 0 && named != nil {
+		if err := a.mustExist(r, *named); err != nil {
+			return err
+		}
 	}
 	v := struct {
 		Next     string `json:"next_page_token"`
@@ -124,22 +137,13 @@ func carriersOf(r *http.Request) []int32 {
 	return slices.DeleteFunc(slices.Clone(grant(r).App.CarrierCodes), func(code int32) bool { return code < 1 })
 }
 
-// askedCarriers returns the carriers whose numbers are asked for: the one that is named,
-// or all of the app's.
-func (a *api) askedCarriers(r *http.Request, q url.Values) ([]int32, error) {
-	named, err := namedCarrier(q)
-	if err != nil || named == nil {
-		return carriersOf(r), err
-	}
-	code, err := ownCarrier(r, named)
-	if err != nil {
-		return nil, err
-	}
+// mustExist refuses a code that no carrier has.
+func (a *api) mustExist(r *http.Request, code int32) error {
 	all, err := a.Inventory.Carriers(r.Context())
 	if err == nil && !slices.ContainsFunc(all, func(c inventory.Carrier) bool { return c.Code == code }) {
 		err = &hook.Error{Kind: hook.CarrierUnknown}
 	}
-	return []int32{code}, err
+	return err
 }
 
 // namedCarrier reads the code that a query has, if it has one.

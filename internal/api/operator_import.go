@@ -311,8 +311,8 @@ func (x *importer) reached(p number.Position) {
 func (x *importer) answer(err error) error {
 	switch {
 	case x.err != nil:
-		x.Log.Warn("a client that imports numbers does not read its answer and is cut off", "key", actor(x.r).ID, "lines", x.done.Lines)
-		return nil
+		x.gone(x.r, x.err)
+		return nil //nolint:nilerr // nobody is there to be told any more
 	case err == nil && x.wanted:
 		x.send(importStep{"done", x.done})
 		return nil
@@ -378,7 +378,7 @@ func (a *api) exportNumbers(w http.ResponseWriter, r *http.Request) error {
 		err = out.Flush()
 	}
 	if err != nil {
-		if r.Context().Err() == nil {
+		if a.gone(r, err); r.Context().Err() == nil {
 			a.Log.ErrorContext(r.Context(), "api", "route", r.Pattern, "err", err)
 		}
 		panic(http.ErrAbortHandler) // so that nobody takes half a file for a whole one
@@ -419,16 +419,30 @@ func newSteps(w http.ResponseWriter, r *http.Request) *steps {
 	return s
 }
 
+// stepsBuffer is how much of an answer is sent at a time.
+const stepsBuffer = 64 << 10
+
 // add adds a line to what is to be sent.
-func (s *steps) add(v any) { _ = newEncoder(&s.buf).Encode(v) } // a buffer takes everything
+func (s *steps) add(v any) {
+	_ = newEncoder(&s.buf).Encode(v) // a buffer takes everything
+	if s.buf.Len() >= stepsBuffer {
+		s.flush()
+	}
+}
 
 // send sends a line, and those that were added before. It reports whether the client has
 // taken them.
 func (s *steps) send(v any) bool {
-	if s.err != nil {
-		return false
-	}
 	s.add(v)
+	s.flush()
+	return s.err == nil
+}
+
+func (s *steps) flush() {
+	defer s.buf.Reset()
+	if s.err != nil {
+		return
+	}
 	if !s.begun {
 		s.begun = true
 		h := s.w.Header()
@@ -441,11 +455,14 @@ func (s *steps) send(v any) bool {
 	if _, s.err = s.Write(s.buf.Bytes()); s.err == nil {
 		s.err = s.rc.Flush()
 	}
-	if errors.Is(s.err, http.ErrNotSupported) {
-		s.err = nil
+}
+
+// gone takes note of a client that does not read its answer. One that has left is no
+// matter.
+func (a *api) gone(r *http.Request, err error) {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		a.Log.WarnContext(r.Context(), "a client does not read its answer and is cut off", "route", r.Pattern, "key", actor(r).ID)
 	}
-	s.buf.Reset()
-	return s.err == nil
 }
 
 // stopped returns what to say of work that ends because the platform stops.

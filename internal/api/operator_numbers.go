@@ -397,7 +397,7 @@ func (a *api) setSelected(w http.ResponseWriter, r *http.Request, f inventory.Fi
 	}
 	switch {
 	case s.err != nil:
-		a.Log.Warn("a client that changes numbers does not read its answer and is cut off", "key", actor(r).ID, "numbers", p.Numbers)
+		a.gone(r, s.err)
 	case err != nil && !s.begun:
 		return err
 	case err != nil:
