@@ -358,9 +358,9 @@ func TestImportNumbersManyRefusals(t *testing.T) {
 // is not taken for the same.
 func TestImportNumbersGoesOn(t *testing.T) {
 	m, _ := newExchange(t, options{idle: true})
-	head, rest := fileHeader+numbersOf(0, 3000, ""), numbersOf(3000, 500, "")
+	head, rest := fileHeader+numbersOf(0, 800, ""), numbersOf(800, 500, "")
 	first := m.imports(head, "")
-	if first.Lines != 3000 || first.Changed != 3000 || first.Bytes != int64(len(head)) {
+	if first.Lines != 800 || first.Changed != 800 || first.Bytes != int64(len(head)) {
 		t.Fatalf("the first part: %+v", first.Imported)
 	}
 	at := "?position=" + first.Position
@@ -368,7 +368,7 @@ func TestImportNumbersGoesOn(t *testing.T) {
 	if second.Lines != 501 || second.Changed != 500 || second.Refused != 1 || second.Bytes != int64(len(head+rest+numbersOf(7, 1, ""))) {
 		t.Errorf("the second part: %+v", second.Imported)
 	}
-	if x := second.Refusals; len(x) != 1 || x[0].Line != 3502 || !strings.Contains(x[0].Message, "is in line 9 too") {
+	if x := second.Refusals; len(x) != 1 || x[0].Line != 1302 || !strings.Contains(x[0].Message, "is in line 9 too") {
 		t.Errorf("refused in it: %+v", x)
 	}
 	if end := m.imports(head+rest+numbersOf(7, 1, ""), "?position="+second.Position); end.Lines != 0 || end.Position != second.Position {
@@ -381,7 +381,7 @@ func TestImportNumbersGoesOn(t *testing.T) {
 	for name, file := range map[string]string{
 		"a value":        strings.Replace(head, "west-1", "west-2", 1) + rest,
 		"the first line": strings.Replace(head, "status", "Status", 1) + rest,
-		"a line less":    fileHeader + numbersOf(1, 3000, "") + rest,
+		"a line less":    fileHeader + numbersOf(1, 800, "") + rest,
 		"it is shorter":  head[:len(head)-60],
 	} {
 		for _, edit := range []func(*http.Request){isCSV, stepwise} {
@@ -391,7 +391,7 @@ func TestImportNumbersGoesOn(t *testing.T) {
 			}
 		}
 	}
-	if got := len(kept(t, m.inventory)); got != 3500 {
+	if got := len(kept(t, m.inventory)); got != 1300 {
 		t.Errorf("%d numbers are there", got)
 	}
 }
@@ -411,8 +411,8 @@ func TestImportNumbersBreaksOff(t *testing.T) {
 		"in its first piece": {5, func(f string) string { return fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(f)+100, f) }, 0},
 		"by one byte":        {5, func(f string) string { return fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(f)+1, f) }, 0},
 		"later":              {pieceLines + 5, func(f string) string { return fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(f)+100, f) }, pieceLines},
-		"in a chunk":         {pieceLines + 5, func(f string) string { return fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s", len(f)+100, f) }, pieceLines},
-		"between chunks":     {pieceLines + 5, func(f string) string { return fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", len(f), f) }, pieceLines},
+		"in a chunk":         {5, func(f string) string { return fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s", len(f)+100, f) }, 0},
+		"between chunks":     {5, func(f string) string { return fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", len(f), f) }, 0},
 		"not, and is whole":  {5, func(f string) string { return fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(f), f) }, 6},
 		"not, and ends in chunks": {5, func(f string) string {
 			return fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(f), f)
@@ -534,17 +534,17 @@ func TestImportsAreBounded(t *testing.T) {
 // An import that cannot go on says why, and how far it has come. What was durable stands,
 // and it can be gone on with there.
 func TestImportNumbersFails(t *testing.T) {
-	const n = 2*pieceLines + 100
+	const n = pieceLines + 100
 	file := fileHeader + "none,1,customer,west-1,true\n" + numbersOf(0, n, "")
 	for name, c := range map[string]struct {
 		changes int // that the store makes before it fails
 		err     error
-		fail    func(m *market) // before the sixth one, if it is not the store
+		fail    func(m *market) // before the third one, if it is not the store
 		code    int
 	}{
 		"at once":                        {0, errFull, nil, 503},
-		"for want of room":               {5, errFull, nil, 503},
-		"for a reason that nobody knows": {5, errBroken, nil, 500},
+		"for want of room":               {2, errFull, nil, 503},
+		"for a reason that nobody knows": {2, errBroken, nil, 500},
 		"because the platform stops":     {-1, nil, func(m *market) { close(m.stopping) }, 503},
 		"because the key is revoked": {-1, nil, func(m *market) {
 			must(m.t, m.db.RevokeKey("key-all", time.Now()))
@@ -559,7 +559,7 @@ func TestImportNumbersFails(t *testing.T) {
 					v.changes, v.err = c.changes, c.err
 					changes := 0
 					v.between = func() {
-						if changes++; changes == 6 && c.fail != nil {
+						if changes++; changes == 3 && c.fail != nil {
 							c.fail(m)
 						}
 					}
