@@ -220,7 +220,7 @@ func (b *bench) importFile(ctx context.Context, url, file string) (done api.Impo
 		return done, err
 	}
 	defer res.Body.Close()
-	return done, last(res.Body, &done)
+	return done, lastLine(res.Body, &done)
 }
 
 // renameAll gives all numbers one name.
@@ -230,11 +230,11 @@ func (b *bench) renameAll(ctx context.Context, url string) (done api.Changed, er
 		return done, err
 	}
 	defer res.Body.Close()
-	return done, last(res.Body, &done)
+	return done, lastLine(res.Body, &done)
 }
 
-// last reads the last line of an answer, which says that all is done.
-func last(r io.Reader, v any) error {
+// lastLine reads the last line of an answer, which says that all is done.
+func lastLine(r io.Reader, v any) error {
 	var line []byte
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
