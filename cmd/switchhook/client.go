@@ -58,6 +58,7 @@ type request struct {
 	query        url.Values
 	header       map[string]string
 	body         io.Reader
+	size         int64 // of the body, if it cannot be told from it; 0: not known
 }
 
 // send makes a call and returns the answer, whatever its status.
@@ -80,6 +81,9 @@ func (c *client) send(ctx context.Context, r request) (*http.Response, error) {
 	req.Header.Set("Authorization", "Bearer "+key)
 	if r.body != nil {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if r.size > 0 {
+		req.ContentLength = r.size
 	}
 	for k, v := range r.header {
 		req.Header.Set(k, v)

@@ -76,7 +76,7 @@ func message(err error) string {
 func newRoot() *cobra.Command {
 	root := group("switchhook", "A webhook platform with both ends of the wire",
 		newServe(), newDemo(), newApply(), newAccounts(), newApps(), newSubscriptions(), newEvents(), newDeliveries(), newExplain(), newLogs(), newNotices(), newAudit(),
-		newKeys(), newCatalog(), newSimulate(), newBench(), newBenchSink(), newVersion(),
+		newKeys(), newCatalog(), newCarriers(), newNumbers(), newSimulate(), newBench(), newBenchSink(), newVersion(),
 	)
 	root.SilenceUsage, root.SilenceErrors = true, true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
