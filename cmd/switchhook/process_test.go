@@ -206,7 +206,9 @@ type inbox struct {
 	mu sync.Mutex
 	// before, if set, decides what becomes of a request, knowing how often its id
 	// arrived already: a status other than 0 is the answer.
-	before   func(times int) int
+	before func(times int) int
+	// each, if set, is called with every event when it arrives first.
+	each     func(*webhook.Event)
 	got      map[string]*letter // by request id
 	repeated int
 	faults   []string
@@ -270,6 +272,9 @@ func (b *inbox) take(e *webhook.Event) error {
 	if l == nil {
 		l = &letter{body: sum, event: p.Object.CNAM, taken: time.Now()}
 		b.got[e.RequestID] = l
+		if b.each != nil {
+			b.each(e)
+		}
 	} else {
 		b.repeated++
 	}
