@@ -66,7 +66,7 @@ func (b *bench) inventory(ctx context.Context) error {
 		return err
 	}
 	took := rate(start)
-	fmt.Fprintf(t, "imported\t%.0f lines/s\tratio %.2f; %d events, each of %.1f numbers\n", took, took/bare, done.Events, float64(told)/float64(done.Events))
+	fmt.Fprintf(t, "imported\t%.0f lines/s\tratio %.2f; %d events, each of %.1f numbers; 1 carrier of 5 has an endpoint\n", took, took/bare, done.Events, float64(told)/float64(done.Events))
 	_, peak := p.memory()
 	fmt.Fprintf(t, "platform memory\t%.0f MiB at most\tCPU %.1f s for a million lines\n", peak, (p.cpu()-cpu).Seconds()*1e6/float64(n))
 	if done.Changed != n || done.Refused > 0 {
