@@ -46,7 +46,10 @@ func listAudit(cmd *cobra.Command, c *client, o *output, _ []string) error {
 		for _, e := range all {
 			by := hook.Actor{Kind: e.By.Kind, ID: e.By.ID, Name: e.By.Name}
 			name := e.Name
-			if e.ID != "" && e.ID != e.Name {
+			switch {
+			case name == "":
+				name = e.ID
+			case e.ID != "" && e.ID != e.Name:
 				name += " (" + e.ID + ")"
 			}
 			rows = append(rows, []string{clock(e.At), by.String(), string(e.Action), e.Kind, name, strings.Join(e.Changes, "; ")})

@@ -329,12 +329,12 @@ func TestTrail(t *testing.T) {
 		got = append(got, fmt.Sprint(e.Action, " ", e.Subject, " ", e.Name, " ", e.Changes))
 	}
 	want := []string{
-		"create " + phone(1) + " " + phone(1) + " and 2 more [added: 3 numbers]",
+		"create " + phone(1) + " " + "3 numbers [added: 3]",
 		"update " + phone(2) + "  [assigned cnam]",
-		"update " + phone(1) + " " + phone(1) + " and 2 more [cnam: 2 numbers emergency_address: 3 numbers]",
+		"update " + phone(1) + " " + "3 numbers [cnam: 2 emergency_address: 3]",
 		"import " + phone(4) + "  [added]",
 		"update " + phone(4) + "  [status]",
-		"remove " + phone(4) + " " + phone(4) + " and 1 more [removed: 2 numbers]",
+		"remove " + phone(4) + " " + "2 numbers [removed: 2]",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -248,9 +248,9 @@ func (w *work) audit(d deed, now time.Time) error {
 	}
 	e := hook.AuditEntry{At: now, By: d.by, Action: d.action, Kind: "number", Subject: first.E164, Changes: changes}
 	if n > 1 {
-		e.Name = fmt.Sprintf("%s and %d more", first.E164, n-1)
+		e.Name = fmt.Sprintf("%d numbers", n)
 		for i, field := range changes {
-			changes[i] = fmt.Sprintf("%s: %d numbers", field, count[field])
+			changes[i] = fmt.Sprintf("%s: %d", field, count[field])
 		}
 	}
 	return w.tx.Audit(e)
