@@ -23,14 +23,11 @@ func (v *Verified) Challenge() (answer []byte, ok bool, err error) {
 	if !bytes.Contains(v.body, []byte(EventURLValidation)) && !bytes.Contains(v.body, []byte(`\u`)) {
 		return nil, false, nil
 	}
-	var root, payload object
-	var event, token string
-	_ = json.Unmarshal(v.body, &root) // if it is no event at all, Event will say so
-	if _ = root.get("event", &event); event != EventURLValidation {
+	root := objectOf(v.body) // if it is no event at all, Event will say so
+	if event, _ := unquote(root.member("event")); event != EventURLValidation {
 		return nil, false, nil
 	}
-	_ = root.get("payload", &payload)
-	_ = payload.get("plainToken", &token) // what is no text leaves it empty
+	token, _ := unquote(objectOf(root.member("payload")).member("plainToken"))
 	if !plainToken.MatchString(token) {
 		return nil, true, fmt.Errorf("%w: plainToken is not 8 to 128 characters of A-Z a-z 0-9 - _", ErrChallenge)
 	}

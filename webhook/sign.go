@@ -16,6 +16,12 @@ import (
 // with an empty key.
 var ErrNoSecret = errors.New("webhook: the secret is missing or blank")
 
+// ErrSecret says that a secret cannot be what the platform has given out.
+var ErrSecret = errors.New("webhook: the secret is unusable")
+
+// minSecret is how many bytes the secret token of an app has at least.
+const minSecret = 8
+
 // Signer computes what only those can who know the secret token of an app. It is
 // safe for concurrent use.
 type Signer struct {

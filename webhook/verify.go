@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -22,6 +23,9 @@ var (
 	ErrTimestamp = errors.New("webhook: bad timestamp")
 	// ErrStale: the timestamp is outside the tolerance.
 	ErrStale = errors.New("webhook: timestamp outside the tolerance")
+	// ErrAuth: what Config.Auth asks for beside the signature is missing, wrong, or
+	// given twice.
+	ErrAuth = errors.New("webhook: bad authentication")
 	// ErrChallenge: the request is an endpoint validation that must not be answered.
 	ErrChallenge = errors.New("webhook: bad challenge")
 	// ErrBody: the body is not an event.
@@ -41,8 +45,14 @@ type Config struct {
 	MaxBody int64
 	// Now is the clock. nil means [time.Now].
 	Now func() time.Time
-	// Error, if set, is told of every request that [Receiver.Handler] refuses and of
-	// every error and panic of the function it was given.
+	// Auth is what a request has to bring beside its signature, if the subscription
+	// has a custom header. Any one of several will do, while one is being changed.
+	Auth []Auth
+	// Duplicates, if set, keeps [Receiver.Handler] and [Receiver.Middleware] from
+	// handing on again what was handled before.
+	Duplicates Filter
+	// Error, if set, is told of every request that is refused and of every error and
+	// panic of the function or handler that events are handed to.
 	Error func(*http.Request, error)
 }
 
@@ -53,12 +63,15 @@ type Receiver struct {
 	tolerance time.Duration
 	maxBody   int64
 	now       func() time.Time
+	auth      []Auth
+	filter    Filter
+	handling  turns
 	report    func(*http.Request, error)
 }
 
 // New returns a Receiver, or an error that says what is wrong with the Config.
 func New(c Config) (*Receiver, error) {
-	r := &Receiver{tolerance: c.Tolerance, maxBody: c.MaxBody, now: c.Now, report: c.Error}
+	r := &Receiver{tolerance: c.Tolerance, maxBody: c.MaxBody, now: c.Now, auth: slices.Clone(c.Auth), filter: c.Duplicates, report: c.Error}
 	if c.Tolerance < 0 || c.MaxBody < 0 {
 		return nil, errors.New("webhook: Tolerance and MaxBody must not be negative")
 	}
@@ -67,10 +80,21 @@ func New(c Config) (*Receiver, error) {
 	}
 	for i, secret := range c.Secrets {
 		s, err := NewSigner(secret)
+		if err == nil {
+			err = checkSecret(secret)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%w (number %d of %d)", err, i+1, len(c.Secrets))
 		}
 		r.signers = append(r.signers, s)
+	}
+	for i, a := range c.Auth {
+		if a.err == nil && a.holds == nil {
+			a.err = errors.New("webhook: an Auth is made with Basic, Bearer, Header or a TokenServer")
+		}
+		if a.err != nil {
+			return nil, fmt.Errorf("%w (Auth %d of %d)", a.err, i+1, len(c.Auth))
+		}
 	}
 	if r.tolerance == 0 {
 		r.tolerance = DefaultTolerance
@@ -79,6 +103,17 @@ func New(c Config) (*Receiver, error) {
 		r.maxBody = DefaultMaxBody
 	}
 	return r, nil
+}
+
+// checkSecret says what is wrong with a secret that nobody has on purpose.
+func checkSecret(secret string) error {
+	switch {
+	case len(secret) < minSecret:
+		return fmt.Errorf("%w: it has %d bytes, and %d are the least that a platform gives out", ErrSecret, len(secret), minSecret)
+	case strings.ContainsFunc(secret, func(c rune) bool { return c < ' ' || c == 0x7f }):
+		return fmt.Errorf("%w: it has a line feed or another control character in it; trim what was read from a file", ErrSecret)
+	}
+	return nil
 }
 
 // Verified is a request whose signature is right. Only [Receiver.Verify] makes one.
@@ -99,8 +134,8 @@ type Verified struct {
 	body   []byte
 }
 
-// Verify checks the signature and the time of a request: over the body as
-// received, before anything else is done with it.
+// Verify checks the signature and the time of a request, over the body as received
+// and before anything else is done with it, and then what Config.Auth asks for.
 func (r *Receiver) Verify(h http.Header, body []byte) (*Verified, error) {
 	signature, err := single(h, HeaderSignature, ErrSignature)
 	if err != nil {
@@ -129,11 +164,16 @@ func (r *Receiver) Verify(h http.Header, body []byte) (*Verified, error) {
 	switch {
 	case len(r.signers) == 0:
 		return nil, ErrNoSecret
+	case secret < 0 && len(body) == 0:
+		return nil, fmt.Errorf("%w: the body is empty; has something else read it before?", ErrSignature)
 	case secret < 0:
 		return nil, fmt.Errorf("%w: it was made with another secret, or the body was changed on its way", ErrSignature)
 	}
 	if d := r.clock().Sub(at); d > r.tolerance || d < -r.tolerance {
 		return nil, fmt.Errorf("%w: it is %v off this clock, and %v is allowed", ErrStale, d.Round(time.Millisecond), r.tolerance)
+	}
+	if err := r.authenticate(h); err != nil {
+		return nil, err
 	}
 	v := &Verified{Timestamp: at, Secret: secret, BodyHash: sha256.Sum256(body), signer: r.signers[secret], body: body}
 	v.Replay = sha256.Sum256(append([]byte(signature+timestamp), v.BodyHash[:]...))
