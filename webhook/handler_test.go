@@ -372,3 +372,5 @@ func TestHandlerIsSafeForConcurrentUse(t *testing.T) {
 		t.Errorf("%d events and %d refusals, want %d of each", n, refused, senders*each)
 	}
 }
+
+func readCloser(text string) io.ReadCloser { return io.NopCloser(strings.NewReader(text)) }

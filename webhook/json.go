@@ -96,10 +96,8 @@ func space(b []byte, i int) int {
 
 // named reports whether a text, in its quotation marks, is the name.
 func named(key []byte, name string) bool {
-	if plain := key[1 : len(key)-1]; len(plain) == len(name) {
-		return string(plain) == name
-	} else if len(plain) < len(name) {
-		return false // escapes make a text longer
+	if isPlain(key) {
+		return string(key[1:len(key)-1]) == name // nothing is copied for that
 	}
 	s, ok := unquote(key)
 	return ok && s == name
@@ -110,13 +108,20 @@ func unquote(quoted []byte) (string, bool) {
 	if len(quoted) < 2 || quoted[0] != '"' {
 		return "", false
 	}
-	plain := quoted[1 : len(quoted)-1]
-	for _, c := range plain {
+	if isPlain(quoted) {
+		return string(quoted[1 : len(quoted)-1]), true
+	}
+	var s string
+	err := json.Unmarshal(quoted, &s)
+	return s, err == nil
+}
+
+// isPlain reports whether a text means what stands there.
+func isPlain(quoted []byte) bool {
+	for _, c := range quoted {
 		if c == '\\' || c >= utf8.RuneSelf {
-			var s string
-			err := json.Unmarshal(quoted, &s)
-			return s, err == nil
+			return false
 		}
 	}
-	return string(plain), true
+	return true
 }

@@ -12,7 +12,7 @@ import (
 // constant can be used in its place.
 type Name[T any] string
 
-// ErrPayload says that a payload does not fit the type that [On] was to decode it
+// ErrPayload says that a payload does not fit the type that it was to be decoded
 // into. The event is genuine and will not come out any better next time, but the
 // program can: the handler answers 500, so that an event is still to be had for the
 // 85 minutes in which the platform tries again.
@@ -42,12 +42,21 @@ type Mux struct {
 // It panics if m has a function for the name, as http.ServeMux does.
 func On[T any](m *Mux, name Name[T], f func(ctx context.Context, e *Event, payload T) error) {
 	m.Handle(string(name), func(ctx context.Context, e *Event) error {
-		var payload T
-		if err := json.Unmarshal(e.Payload, &payload); err != nil {
-			return fmt.Errorf("%w: %s: %w", ErrPayload, e.Name, err)
+		payload, err := Decode[T](e)
+		if err != nil {
+			return err
 		}
 		return f(ctx, e, payload)
 	})
+}
+
+// Decode decodes the payload of an event into a T. An error matches [ErrPayload].
+func Decode[T any](e *Event) (payload T, err error) {
+	if err := json.Unmarshal(e.Payload, &payload); err != nil {
+		var zero T
+		return zero, fmt.Errorf("%w: %s: %w", ErrPayload, e.Name, err)
+	}
+	return payload, nil
 }
 
 // Handle lets m hand events of a name to f. It panics if m has a function for the

@@ -3,6 +3,8 @@ package webhook_test
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -122,6 +124,53 @@ func TestAllocations(t *testing.T) {
 				t.Errorf("%s of %d bytes: %v allocations, at most %v are expected", name, len(body), got, c.most)
 			}
 		}
+	}
+}
+
+// Handling a request costs its body and a few small allocations more, most of them
+// those of its context.
+func TestHandlerAllocations(t *testing.T) {
+	if raceDetector() {
+		t.Skip("under the race detector a sync.Pool drops some of what it is given")
+	}
+	const most = 18
+	for _, body := range []string{string(sixHundred()), `{"event":"e","payload":"` + strings.Repeat("x", 60<<10) + `"}`} {
+		if got := testing.AllocsPerRun(20, handling(receiver(t), body)); got > most {
+			t.Errorf("a body of %d bytes: %v allocations, at most %d are expected", len(body), got, most)
+		}
+	}
+}
+
+// handling returns a function that has the same request handled again and again.
+func handling(r *webhook.Receiver, body string) func() {
+	h, req, w := r.Handler(none), post("/", body), &noAnswer{h: http.Header{}}
+	in := strings.NewReader(body)
+	req.Body = io.NopCloser(in)
+	return func() {
+		in.Reset(body)
+		if h.ServeHTTP(w, req); w.status != http.StatusNoContent {
+			panic(w.status)
+		}
+	}
+}
+
+// noAnswer is where answers go that nobody reads.
+type noAnswer struct {
+	h      http.Header
+	status int
+}
+
+func (n *noAnswer) Header() http.Header         { return n.h }
+func (n *noAnswer) Write(p []byte) (int, error) { return len(p), nil }
+func (n *noAnswer) WriteHeader(status int)      { n.status = status }
+
+func BenchmarkHandler(b *testing.B) {
+	body := sixHundred()
+	handle := handling(receiver(b), string(body))
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		handle()
 	}
 }
 

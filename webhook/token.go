@@ -105,8 +105,8 @@ func (s *TokenServer) issue(now time.Time) string {
 
 // holds reports whether a token is one of ours and has not ended.
 func (s *TokenServer) holds(token string) bool {
-	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if err != nil || len(b) != tokenSize {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(token) // which leaves out line feeds
+	if err != nil || len(token) != base64.RawURLEncoding.EncodedLen(tokenSize) || len(b) != tokenSize {
 		return false
 	}
 	if !slices.ContainsFunc(s.keys, func(key []byte) bool { return hmac.Equal(tag(key, b[:tokenHead]), b[tokenHead:]) }) {
@@ -187,7 +187,14 @@ func (s *TokenServer) grant(w http.ResponseWriter, req *http.Request) *tokenFaul
 	} else if form.Has("client_secret") {
 		return invalid("the client authenticates in two ways")
 	}
-	switch known := s.knows(id, secret); {
+	known := s.knows(id, secret)
+	if plainID, err := url.QueryUnescape(id); err == nil && inHeader && !known {
+		// RFC 6749, 2.3.1 would have them escaped, which few do.
+		if plain, err := url.QueryUnescape(secret); err == nil {
+			known = s.knows(plainID, plain)
+		}
+	}
+	switch {
 	case len(req.Header.Values("Authorization")) > 1:
 		return invalid("header Authorization is there more than once")
 	case !known:

@@ -108,6 +108,7 @@ func sentinels() map[string]error {
 	return map[string]error{
 		"ErrSignature": webhook.ErrSignature, "ErrTimestamp": webhook.ErrTimestamp, "ErrStale": webhook.ErrStale,
 		"ErrChallenge": webhook.ErrChallenge, "ErrBody": webhook.ErrBody, "ErrNoSecret": webhook.ErrNoSecret,
+		"ErrSecret": webhook.ErrSecret, "ErrAuth": webhook.ErrAuth, "ErrPayload": webhook.ErrPayload, "ErrFilter": webhook.ErrFilter, "ErrBusy": webhook.ErrBusy,
 	}
 }
 
