@@ -3,6 +3,7 @@ package webhook_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -60,9 +61,7 @@ func TestAuthentication(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := receiver(t, func(cf *webhook.Config) { cf.Auth = c.auth })
 			h := signed(testSecret, stamp(0), testBody)
-			for name, values := range c.with {
-				h[name] = values
-			}
+			maps.Copy(h, c.with)
 			v, err := r.Verify(h, []byte(testBody))
 			if c.text == "" {
 				if err != nil {

@@ -85,13 +85,22 @@ func (r *Receiver) once(ctx context.Context, e *Event, f func() error) error {
 		return errors.Join(ErrFilter, err)
 	}
 	if seen[byReplay] || seen[byRetry] {
+		if !seen[byReplay] {
+			// Nor may this attempt be replayed with a fresh request id.
+			return r.remember(ctx, keys[:byRetry])
+		}
 		return nil
 	}
 	e.IDReused = len(keys) > byRequest && seen[byRequest]
 	if err := f(); err != nil {
 		return err
 	}
-	// The work is done, whether or not the platform still waits.
+	return r.remember(ctx, keys)
+}
+
+// remember remembers the keys of what was handled, whether or not the platform still
+// waits for the answer.
+func (r *Receiver) remember(ctx context.Context, keys []Key) error {
 	if err := r.filter.Remember(context.WithoutCancel(ctx), keys, max(rememberFor, 2*r.tolerance)); err != nil {
 		return &handled{errors.Join(ErrFilter, err)}
 	}
@@ -147,7 +156,7 @@ type Memory struct {
 }
 
 // NewMemory returns a Memory that remembers at least the last so many events, and at
-// most twice as many. 0 means 100,000, which take up to 40 MB.
+// most twice as many. 0 means 100,000, which take up to 50 MB.
 func NewMemory(events int) *Memory {
 	if events <= 0 {
 		events = 100_000

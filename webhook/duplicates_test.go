@@ -67,6 +67,22 @@ func TestDuplicates(t *testing.T) {
 	}
 }
 
+// An attempt that is known as a duplicate cannot be replayed with a fresh request id
+// either.
+func TestReplayOfADuplicate(t *testing.T) {
+	runs := 0
+	h := receiver(t, func(c *webhook.Config) { c.Duplicates = webhook.NewMemory(0) }).Handler(func(context.Context, *webhook.Event) error {
+		runs++
+		return nil
+	})
+	for _, r := range []*http.Request{attempt("id", testBody, 0), attempt("id", testBody, time.Second), attempt("fresh", testBody, time.Second)} {
+		h.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	if runs != 1 {
+		t.Errorf("it was handled %d times", runs)
+	}
+}
+
 // What was begun and failed is done again when the platform brings it again.
 func TestFailuresAreNoDuplicates(t *testing.T) {
 	fail := []func() error{
@@ -259,7 +275,7 @@ func TestMemory(t *testing.T) {
 		if !seen(999) {
 			t.Error("forgotten too early")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if seen(999) {
 			t.Error("remembered too long")
 		}

@@ -69,7 +69,7 @@ func TestMiddlewareAnswersForTheNext(t *testing.T) {
 	}{
 		"says nothing":              {func(http.ResponseWriter, *http.Request) {}, 204, ""},
 		"writes a body":             {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }, 200, ""},
-		"refuses":                   {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 422) }, 422, ""},
+		"refuses":                   {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusUnprocessableEntity) }, 422, ""},
 		"panics":                    {func(http.ResponseWriter, *http.Request) { panic("out of paper") }, 500, "out of paper"},
 		"panics after it has begun": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(202); panic("out of ink") }, 202, "out of ink"},
 		"hints before it answers":   {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(103); w.WriteHeader(201) }, 201, ""},

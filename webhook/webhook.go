@@ -16,6 +16,11 @@
 // validation is answered without it. Nothing turns the checking off: a
 // [Receiver] without a secret refuses everything.
 //
+// A [Mux] hands each event to the function for its name, with its payload as a Go
+// value; packages like numbermanagement have the types. [Config] has what else a
+// receiver may need: several secrets, authentication beside the signature, a filter
+// for duplicates. Package webhooktest sends to a receiver what a platform would.
+//
 // The package imports only the standard library.
 package webhook
 
