@@ -42,6 +42,9 @@ var arrows = map[string][]string{
 	// The store knows the others only for the types that it keeps.
 	"internal/store": {"internal/deliver", "internal/hook", "internal/intake", "internal/inventory", "internal/number", "internal/outbox", "internal/seal"},
 
+	"internal/capture":  {},
+	"internal/diagnose": {"internal/canon", "webhook"},
+
 	"internal/canon":    {},
 	"internal/dnstest":  {},
 	"internal/hook":     {},
