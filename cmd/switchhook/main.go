@@ -29,6 +29,14 @@ const (
 	exitOK     = 0
 	exitFailed = 1
 	exitUsage  = 2
+	// verify: a request is not valid.
+	exitInvalid = 3
+	// trigger: the endpoint gave no answer, one that is not 2xx, or none in time.
+	exitNoAnswer = 4
+	exitRefused  = 5
+	exitSlow     = 6
+	// doctor: the endpoint does not do what the contract asks.
+	exitFaults = 7
 )
 
 // run executes the program and returns its exit code.
@@ -48,6 +56,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return exitUsage
 	}
+	if e, ok := errors.AsType[*exitError](err); ok {
+		return e.code
+	}
 	return exitFailed
 }
 
@@ -55,6 +66,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 type usageError struct{ error }
 
 func (e *usageError) Unwrap() error { return e.error }
+
+// exitError is a failure with an exit code of its own.
+type exitError struct {
+	error
+	code int
+}
+
+func (e *exitError) Unwrap() error { return e.error }
 
 // quiet is a failure that has been reported already.
 type quiet struct{ error }
@@ -76,6 +95,7 @@ func message(err error) string {
 func newRoot() *cobra.Command {
 	root := group("switchhook", "A webhook platform with both ends of the wire",
 		newServe(), newDemo(), newApply(), newAccounts(), newApps(), newSubscriptions(), newEvents(), newDeliveries(), newExplain(), newLogs(), newNotices(), newAudit(),
+		newSign(), newVerify(),
 		newKeys(), newCatalog(), newCarriers(), newNumbers(), newSimulate(), newBench(), newBenchSink(), newVersion(),
 	)
 	root.SilenceUsage, root.SilenceErrors = true, true

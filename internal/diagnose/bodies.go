@@ -8,6 +8,7 @@ import (
 	"html"
 	"io"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -91,7 +92,7 @@ func bodyForms(body []byte) []bodyForm {
 					return all
 				}
 				seen[string(text)] = true
-				all = append(all, bodyForm{text, append(from.causes[:len(from.causes):len(from.causes)], s.cause), from.packed || s.packed})
+				all = append(all, bodyForm{text, append(slices.Clip(from.causes), s.cause), from.packed || s.packed})
 			}
 		}
 	}
@@ -205,11 +206,11 @@ func ascii(r rune, digits string) string {
 	if r > 0xffff {
 		units = utf16.Encode([]rune{r})
 	}
-	text := ""
+	var text []byte
 	for _, u := range units {
-		text += `\u` + string([]byte{digits[u>>12], digits[u>>8&15], digits[u>>4&15], digits[u&15]})
+		text = append(text, '\\', 'u', digits[u>>12], digits[u>>8&15], digits[u>>4&15], digits[u&15])
 	}
-	return text
+	return string(text)
 }
 
 // goHTML escapes what encoding/json does for the sake of HTML.

@@ -59,7 +59,7 @@ const (
 const rawBytes = "verify the bytes as they were received, before anything parses, decodes or prints them"
 
 // remedies say for each cause what to do.
-var remedies = map[Cause]string{
+var remedies = map[Cause]string{ //nolint:gosec // these are words
 	WrongSecret:     "take the secret token of the app whose client id is in the header clientid; after a rotation accept both the new and the old one; if the secret is right, the signature is of another request",
 	SecretMistyped:  "trim what is read from a file or an environment variable, and leave quotation marks away",
 	SecretTooShort:  "take the secret token as the platform shows it",

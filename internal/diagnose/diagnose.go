@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/switchhook/switchhook/webhook"
@@ -108,7 +109,7 @@ func (s *search) explain() Result {
 			s.found = append(s.found, s.guess()...)
 		}
 	}
-	r.Findings = append(s.found, s.age()...)
+	r.Findings = slices.Concat(s.found, s.age())
 	return r
 }
 

@@ -3,6 +3,7 @@ package diagnose
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -44,7 +45,7 @@ func difference(captured, signed []byte) *Difference {
 	for at > 0 && (at < len(captured) && !utf8.RuneStart(captured[at]) || at < len(signed) && !utf8.RuneStart(signed[at])) {
 		at--
 	}
-	at = escapeBegins(captured, signed, at)
+	at = escapeBegins(captured, at)
 	before := captured[:at]
 	return &Difference{
 		Offset: at, Line: bytes.Count(before, []byte("\n")) + 1, Column: at - bytes.LastIndexByte(before, '\n'),
@@ -53,7 +54,7 @@ func difference(captured, signed []byte) *Difference {
 }
 
 // escapeBegins returns where the escape begins that at is in, if it is in one.
-func escapeBegins(captured, signed []byte, at int) int {
+func escapeBegins(captured []byte, at int) int {
 	for back := 1; back <= 5 && back <= at; back++ {
 		if i := at - back; captured[i] == '\\' && (i == 0 || captured[i-1] != '\\') {
 			if tail := captured[i:at]; back == 1 || bytes.HasPrefix(tail, []byte(`\u`)) {
@@ -77,31 +78,36 @@ func excerpt(text []byte) string {
 	return string(text[:n])
 }
 
-// howPrinted says what the difference is between two ways of printing the same JSON.
-func howPrinted(captured, signed []byte) Cause {
+// howPrinted says how two ways of printing the same JSON differ.
+func howPrinted(captured, signed []byte) (c Cause, text string) {
 	a, b := tokens(captured), tokens(signed)
 	if len(a) != len(b) {
-		return Reserialised
+		return Reserialised, Reserialised.text()
 	}
-	texts, others := false, false
-	for i := range a {
-		switch {
-		case a[i] == b[i]:
-		case strings.HasPrefix(a[i], `"`) && strings.HasPrefix(b[i], `"`):
-			texts = true
-		default:
-			others = true
+	var all []Cause
+	add := func(c Cause, differs bool) {
+		if differs && !slices.Contains(all, c) {
+			all = append(all, c)
 		}
 	}
-	switch {
-	case texts && others:
-		return Reserialised
-	case texts:
-		return Escapes
-	case others:
-		return Numbers
+	add(WhiteSpace, (len(strings.Join(a, "")) == len(captured)) != (len(strings.Join(b, "")) == len(signed)))
+	for i := range a {
+		isText := strings.HasPrefix(a[i], `"`)
+		add(Escapes, isText && a[i] != b[i])
+		add(Numbers, !isText && a[i] != b[i])
 	}
-	return WhiteSpace
+	if len(all) == 0 {
+		all = []Cause{WhiteSpace}
+	}
+	if len(all) == 1 {
+		return all[0], all[0].text()
+	}
+	words := map[Cause]string{WhiteSpace: "other white space", Escapes: "other escapes", Numbers: "numbers written otherwise"}
+	text = "the body was parsed and printed again, with " + words[all[0]]
+	for _, c := range all[1:] {
+		text += ", " + words[c]
+	}
+	return Reserialised, text
 }
 
 // tokens returns the parts of JSON without the white space between them.

@@ -81,7 +81,7 @@ func readSignature(value string) (forms []signatureForm) {
 		}
 		digits, ok := strings.CutPrefix(text, "v0=")
 		if !ok {
-			if other := otherPrefix.FindString(text); other != "" && !(other == text && strings.HasSuffix(text, "=")) {
+			if other := otherPrefix.FindString(text); other != text { // else it is base64 that ends so
 				digits = text[len(other):]
 			}
 			f.causes = append(f.causes, SignaturePrefix)

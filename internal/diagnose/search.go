@@ -235,10 +235,11 @@ func (s *search) causes(m *match) (all []Finding) {
 	all = append(all, s.written(m.signature, m.timestamp, m.timestamp.text)...)
 	all = append(all, m.also...)
 	for i, c := range m.body.causes {
+		text := c.text()
 		if c == Reserialised {
-			c = howPrinted(s.in.Body, m.body.text)
+			c, text = howPrinted(s.in.Body, m.body.text)
 		}
-		f := proven(c, "%s", c.text())
+		f := proven(c, "%s", text)
 		if i == len(m.body.causes)-1 && !m.body.packed {
 			if f.Difference = difference(s.in.Body, m.body.text); f.Difference != nil {
 				f.Text += "; " + f.Difference.String()
