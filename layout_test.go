@@ -43,6 +43,7 @@ var arrows = map[string][]string{
 	"internal/store": {"internal/deliver", "internal/hook", "internal/intake", "internal/inventory", "internal/number", "internal/outbox", "internal/seal"},
 
 	"internal/capture":  {},
+	"internal/sample":   {"internal/canon", "internal/catalog"},
 	"internal/diagnose": {"internal/canon", "webhook"},
 
 	"internal/canon":    {},

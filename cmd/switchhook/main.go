@@ -95,7 +95,7 @@ func message(err error) string {
 func newRoot() *cobra.Command {
 	root := group("switchhook", "A webhook platform with both ends of the wire",
 		newServe(), newDemo(), newApply(), newAccounts(), newApps(), newSubscriptions(), newEvents(), newDeliveries(), newExplain(), newLogs(), newNotices(), newAudit(),
-		newSign(), newVerify(),
+		newSign(), newVerify(), newTrigger(),
 		newKeys(), newCatalog(), newCarriers(), newNumbers(), newSimulate(), newBench(), newBenchSink(), newVersion(),
 	)
 	root.SilenceUsage, root.SilenceErrors = true, true

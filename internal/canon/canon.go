@@ -7,7 +7,7 @@
 // [Append] is the way in: it reads a text once and writes its canonical form
 // while it reads. What has none, or would not mean the same in JavaScript, is
 // refused with an [Error] that says which rule, where, and what to send
-// instead. [Members], [Get] and [Text] read what Append wrote.
+// instead. [Members], [Items], [Get] and [Text] read what Append wrote.
 package canon
 
 import (

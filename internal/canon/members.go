@@ -27,6 +27,22 @@ func Members(doc []byte) iter.Seq2[[]byte, []byte] {
 	}
 }
 
+// Items returns the items of a canonical array in their order, as parts of doc. A doc
+// that is no array has no items. For one that is not canonical the same holds as for
+// [Members].
+func Items(doc []byte) iter.Seq[[]byte] {
+	return func(yield func(item []byte) bool) {
+		rest, more := bytes.CutPrefix(doc, []byte("["))
+		for more && len(rest) > 0 && rest[0] != ']' {
+			n := extent(rest)
+			if n == 0 || !yield(rest[:n:n]) {
+				return
+			}
+			rest, more = bytes.CutPrefix(rest[n:], []byte(","))
+		}
+	}
+}
+
 // Get walks object keys from the root of a canonical document and returns the
 // value there: Get(doc, "payload", "object", "carrier_code"). Keys in the path
 // are plain text, not escaped. The value is a part of doc; without a path it is

@@ -1,6 +1,7 @@
 package canon_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,6 +23,25 @@ tail is "\\"
 `
 	if got.String() != want {
 		t.Errorf("got\n%swant\n%s", got.String(), want)
+	}
+}
+
+func TestItemsComeInOrder(t *testing.T) {
+	for doc, want := range map[string][]string{
+		`[1,"a,]b",[2,[3]],{"x":[4,5]},null,"\\"]`: {`1`, `"a,]b"`, `[2,[3]]`, `{"x":[4,5]}`, `null`, `"\\"`},
+		`[[]]`: {`[]`}, `[]`: nil, `{"a":[1]}`: nil, `7`: nil, ``: nil, `[`: nil, `[1,`: {`1`}, `[,`: nil,
+	} {
+		var got []string
+		for item := range canon.Items([]byte(doc)) {
+			got = append(got, string(item))
+			_ = append(item, "!!!"...)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s has the items %q, want %q", doc, got, want)
+		}
+	}
+	for range canon.Items([]byte(`[1,2]`)) {
+		break
 	}
 }
 

@@ -126,36 +126,12 @@ func parse(text []byte, shapes map[string]*shape) *value {
 		return v
 	case '[':
 		v := &value{isArray: true}
-		for _, part := range items(text) {
+		for part := range canon.Items(text) {
 			v.parts = append(v.parts, parse(part, shapes))
 		}
 		return v
 	}
 	return &value{text: text}
-}
-
-// items returns the items of a canonical array.
-func items(text []byte) (all [][]byte) {
-	depth, from, inText := 0, 1, false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case inText && c == '\\':
-			i++
-		case c == '"':
-			inText = !inText
-		case inText:
-		case c == '[' || c == '{':
-			depth++
-		case c == ']' || c == '}':
-			if depth--; depth == 0 && i > from {
-				all = append(all, text[from:i])
-			}
-		case c == ',' && depth == 1:
-			all = append(all, text[from:i])
-			from = i + 1
-		}
-	}
-	return all
 }
 
 func (v *value) append(b []byte) []byte {

@@ -87,9 +87,9 @@ type CustomHeader struct {
 	Value                string `json:"custom_header_value,omitempty" yaml:"custom_header_value,omitempty"`
 }
 
-// auth returns the settings as the platform uses them: those of the type, and
+// Auth returns the settings as the platform uses them: those of the type, and
 // nothing of the others.
-func (c *CustomHeader) auth() (hook.Auth, hook.Faults) {
+func (c *CustomHeader) Auth() (hook.Auth, hook.Faults) {
 	var f hook.Faults
 	if c == nil {
 		return hook.Auth{}, nil
@@ -133,7 +133,7 @@ func (s *Subscription) subscription(app string, p hook.EndpointPolicy) (*hook.Su
 	if s.Scope == "" {
 		h.Scope = hook.ScopeAccount
 	}
-	auth, f := s.CustomHeader.auth()
+	auth, f := s.CustomHeader.Auth()
 	f = f.In("custom_header/")
 	h.Auth = auth
 	if s.Name == "" {

@@ -130,7 +130,7 @@ func (m *Manager) subscriptionOf(a *hook.App, d *Draft) (*hook.Subscription, err
 	if (d.Scope == hook.ScopeAccount || d.Scope == hook.ScopeMasterAccount) && len(d.Subscriber.Users)+len(d.Subscriber.Groups) > 0 {
 		return nil, badParameter("user_ids and user_group_ids are for subscription_scope user only")
 	}
-	auth, faults := d.CustomHeader.auth()
+	auth, faults := d.CustomHeader.Auth()
 	faults = faults.In("custom_header.")
 	events := slices.Clone(d.Events)
 	slices.Sort(events)

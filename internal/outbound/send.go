@@ -107,8 +107,14 @@ type Message struct {
 	// Span tells this attempt from the others.
 	Span uint64
 	Body []byte
-	// WantAnswer asks for the body of the answer as it came, in Result.Answer.
-	WantAnswer bool
+	// WantAnswer asks for the body of the answer as it came, in Result.Answer, and
+	// WantRequest for the request as it was sent, in Result.Request.
+	WantAnswer, WantRequest bool
+	// At is when the request says that it is sent, if not when it is; and Unsigned
+	// leaves timestamp and signature away. They are for trying what an endpoint makes
+	// of what the platform never sends.
+	At       time.Time
+	Unsigned bool
 }
 
 // Result is how an attempt went.
@@ -123,6 +129,9 @@ type Result struct {
 	// for it. Secrets that the endpoint sent back are in it as they are, so it is for
 	// reading and not for keeping.
 	Answer []byte
+	// Request is what was sent before the body, if the message asked for it. It has the
+	// signature; what else would let its reader act as the platform is masked.
+	Request string
 }
 
 // appendRequest appends the attempt's request, signed at t, but for its body.
@@ -134,8 +143,10 @@ func (a *attempt) appendRequest(b []byte, m Message, t time.Time) []byte {
 	if token != "" {
 		b = append(append(append(b, "Authorization: Bearer "...), token...), "\r\n"...)
 	}
-	b = append(append(append(b, webhook.HeaderTimestamp+": "...), timestamp...), "\r\n"...)
-	b = append(append(append(b, webhook.HeaderSignature+": "...), signature...), "\r\n"...)
+	if !m.Unsigned {
+		b = append(append(append(b, webhook.HeaderTimestamp+": "...), timestamp...), "\r\n"...)
+		b = append(append(append(b, webhook.HeaderSignature+": "...), signature...), "\r\n"...)
+	}
 	b = append(m.Delivery.Append(append(b, webhook.HeaderRequestID+": "...)), "\r\n"...)
 	b = append(c.appendTrackingID(append(b, webhook.HeaderTrackingID+": "...), m.Delivery, m.Span), "\r\n"...)
 	b = m.Delivery.AppendTraceID(append(b, "Traceparent: 00-"...))
@@ -175,7 +186,7 @@ func (c *Client) Send(ctx context.Context, e *Endpoint, m Message) Result {
 		c.tokens.drop(e.token, a.token)
 		r = a.run(ctx, m)
 	}
-	r.Started, r.Timing = a.started, a.timing()
+	r.Started, r.Timing, r.Request = a.started, a.timing(), a.request
 	return r
 }
 
@@ -197,6 +208,7 @@ type attempt struct {
 	endpoint  *Endpoint
 	token     string
 	signature string
+	request   string
 }
 
 // run gets a token and a connection, within their limit, and makes the exchange.
@@ -254,7 +266,14 @@ func (a *attempt) exchange(ctx context.Context, cn *conn, m Message) (r Result, 
 	stop := context.AfterFunc(ctx, func() { _ = cn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 
-	cn.out = a.appendRequest(cn.out[:0], m, time.Now())
+	at := m.At
+	if at.IsZero() {
+		at = time.Now()
+	}
+	cn.out = a.appendRequest(cn.out[:0], m, at)
+	if m.WantRequest {
+		a.request = mask(string(cn.out), append(slices.Clip(a.endpoint.secrets), a.token))
+	}
 	var err error
 	if len(m.Body) < longBody {
 		cn.out = append(cn.out, m.Body...)

@@ -65,6 +65,38 @@ func TestRequest(t *testing.T) {
 	}
 }
 
+// For trying endpoints a request can be as of another time, or unsigned, and is shown
+// as it was sent, without what would let its reader act as the platform.
+func TestRequestsForTrying(t *testing.T) {
+	var got http.Header
+	port := serve(t, func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Clone() })
+	c := newClient(t)
+	e := c.EndpointAt("http://hooks.test:"+port+"/in", &hook.Subscription{Auth: hook.Auth{Mode: hook.AuthBasic, Username: "ann", Password: "pass-of-ann"}}, &hook.App{ClientID: "client-id", SecretToken: testSecret})
+	m := testMessage
+	m.At, m.WantRequest = time.Unix(1763758801, 0), true
+	r := c.Send(t.Context(), e, m)
+	s, _ := webhook.NewSigner(testSecret)
+	if _, signature := s.Sign(m.At, m.Body); r.Outcome != 200 || got.Get(webhook.HeaderTimestamp) != "1763758801" || got.Get(webhook.HeaderSignature) != signature {
+		t.Errorf("%v with %v", r.Outcome, got)
+	}
+	for name := range got {
+		value := got.Get(name)
+		if name == "Authorization" {
+			value = "Basic ********"
+		}
+		if !strings.Contains(r.Request, "\r\n"+name+": "+value+"\r\n") {
+			t.Errorf("%s: %s is not in %q", name, value, r.Request)
+		}
+	}
+	if !strings.HasPrefix(r.Request, "POST /in HTTP/1.1\r\n") || strings.Contains(r.Request, "pass-of-ann") {
+		t.Errorf("%q", r.Request)
+	}
+	m.Unsigned, m.WantRequest = true, false
+	if r = c.Send(t.Context(), e, m); r.Outcome != 200 || got.Values(webhook.HeaderTimestamp) != nil || got.Values(webhook.HeaderSignature) != nil || r.Request != "" {
+		t.Errorf("%v with %v: %q", r.Outcome, got, r.Request)
+	}
+}
+
 func TestBasicAndOwnHeader(t *testing.T) {
 	var got http.Header
 	port := serve(t, func(w http.ResponseWriter, r *http.Request) {
