@@ -25,6 +25,7 @@ var arrows = map[string][]string{
 
 	"internal/console": {"internal/catalog", "internal/hook", "webhook"},
 
+	"internal/doctor":    {"internal/challenge", "internal/hook", "internal/outbound", "internal/sample", "webhook"},
 	"internal/rounds":    {"internal/hook"},
 	"internal/intake":    {"internal/canon", "internal/catalog", "internal/hook", "webhook"},
 	"internal/inventory": {"internal/hook", "internal/intake", "internal/number"},

@@ -35,7 +35,7 @@ const (
 	exitNoAnswer = 4
 	exitRefused  = 5
 	exitSlow     = 6
-	// doctor: the endpoint does not do what the contract asks.
+	// trigger and doctor: the endpoint does not do what the contract asks.
 	exitFaults = 7
 )
 
@@ -95,7 +95,7 @@ func message(err error) string {
 func newRoot() *cobra.Command {
 	root := group("switchhook", "A webhook platform with both ends of the wire",
 		newServe(), newDemo(), newApply(), newAccounts(), newApps(), newSubscriptions(), newEvents(), newDeliveries(), newExplain(), newLogs(), newNotices(), newAudit(),
-		newSign(), newVerify(), newTrigger(),
+		newSign(), newVerify(), newTrigger(), newDoctor(),
 		newKeys(), newCatalog(), newCarriers(), newNumbers(), newSimulate(), newBench(), newBenchSink(), newVersion(),
 	)
 	root.SilenceUsage, root.SilenceErrors = true, true

@@ -126,16 +126,29 @@ var azureWire = netip.MustParsePrefix("168.63.129.16/32")
 // guard looks at each address when it is dialled, so that a name that resolves
 // differently the second time does not help.
 func (c *Client) guard() func(context.Context, string, string, syscall.RawConn) error {
+	g := guardOf(c.Policy)
+	return func(_ context.Context, network, address string, conn syscall.RawConn) error {
+		return g.Safe(network, address, conn)
+	}
+}
+
+// Callable reports whether an address is one that may be called by a policy.
+func Callable(a netip.Addr, by hook.EndpointPolicy) bool {
+	network := "tcp4"
+	if a.Is6() {
+		network = "tcp6"
+	}
+	return guardOf(by).Safe(network, netip.AddrPortFrom(a, 443).String(), nil) == nil
+}
+
+func guardOf(policy hook.EndpointPolicy) *ssrf.Guardian {
 	var v4, v6 []netip.Prefix
-	for _, p := range c.Policy.Allowed {
+	for _, p := range policy.Allowed {
 		if p.Addr().Is4() {
 			v4 = append(v4, p)
 		} else {
 			v6 = append(v6, p)
 		}
 	}
-	g := ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...), ssrf.WithDeniedV4Prefixes(azureWire))
-	return func(_ context.Context, network, address string, conn syscall.RawConn) error {
-		return g.Safe(network, address, conn)
-	}
+	return ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...), ssrf.WithDeniedV4Prefixes(azureWire))
 }
