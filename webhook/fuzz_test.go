@@ -2,10 +2,13 @@ package webhook_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -183,4 +186,79 @@ func tokenIn(body []byte) (token string, challenge bool) {
 	payload, _ := members["payload"].(map[string]any)
 	token, _ = payload["plainToken"].(string)
 	return token, members["event"] == webhook.EventURLValidation
+}
+
+// odd are bodies that a program may not expect, all of them signed.
+func odd() map[string]string {
+	deep := func(n int, open, end string) string { return strings.Repeat(open, n) + strings.Repeat(end, n) }
+	return map[string]string{
+		"null": `null`, "a list": `[]`, "a number": `7`, "a negative one": `-0.0e-0`, "a text": `"x"`, "true": `true`, "nothing": ``, "a space": ` `,
+		"lists, 10,000 deep": deep(10_000, "[", "]"), "lists, 100,000 deep": deep(100_000, "[", "]"), "never closed": strings.Repeat("[", 100_000),
+		"an event, 9,000 deep":      `{"event":"meeting.started","payload":` + strings.Repeat(`{"a":`, 9_000) + `1` + strings.Repeat("}", 9_000) + `}`,
+		"an event, 10,000 deep":     `{"event":"meeting.started","payload":` + deep(10_000, "[", "]") + `}`,
+		"deep in the name":          `{"event":` + deep(10_000, "[", "]") + `}`,
+		"payload null":              `{"event":"meeting.started","payload":null}`,
+		"payload a list":            `{"event":"meeting.started","payload":[]}`,
+		"payload a number":          `{"event":"meeting.started","payload":7}`,
+		"no payload":                `{"event":"meeting.started"}`,
+		"a number beyond all types": `{"event":"meeting.started","event_ts":1e999999,"payload":{"count":1e999999}}`,
+		"a challenge with null":     `{"event":"endpoint.url_validation","payload":null}`,
+		"a challenge with a list":   `{"event":"endpoint.url_validation","payload":[[[]]]}`,
+		"half a character":          `{"event":"meeting.started","payload":{"topic":"\ud800"}}`,
+		"no UTF-8":                  "{\"event\":\"meeting.started\",\"payload\":{\"topic\":\"\xff\"}}",
+	}
+}
+
+// typed is a handler whose functions decode what they get, so that nothing in between
+// may be careless.
+func typed(t testing.TB, told func(error)) http.Handler {
+	var mux webhook.Mux
+	webhook.On(&mux, meetingStarted, func(context.Context, *webhook.Event, meeting) error { return nil })
+	mux.Default(func(context.Context, *webhook.Event) error { return nil })
+	return receiver(t, func(c *webhook.Config) {
+		c.Duplicates = webhook.NewMemory(0)
+		c.Error = func(_ *http.Request, err error) { told(err) }
+	}).Handler(mux.Serve)
+}
+
+// Whatever is signed is answered, and nothing panics on it.
+func TestOddBodies(t *testing.T) {
+	for name, body := range odd() {
+		t.Run(name, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			typed(t, func(err error) {
+				if strings.Contains(err.Error(), "panicked") {
+					t.Error(err)
+				}
+				silent(t, err, stamp(0), body)
+			}).ServeHTTP(w, post("/", body))
+			if !slices.Contains([]int{204, 400, 500}, w.Code) || w.Body.Len() > 0 {
+				t.Errorf("%d %s", w.Code, w.Body)
+			}
+		})
+	}
+}
+
+// FuzzHandler: whatever is signed is answered with one of the statuses that there are,
+// and with a body only if it is the answer to a challenge.
+func FuzzHandler(f *testing.F) {
+	for _, body := range odd() {
+		if len(body) < 1000 {
+			f.Add([]byte(body), webhook.ContentType)
+		}
+	}
+	f.Add([]byte(testBody), "application/json")
+	f.Add([]byte(challengeFor("abcdefgh")), "text/plain")
+	f.Fuzz(func(t *testing.T, body []byte, contentType string) {
+		w, r := httptest.NewRecorder(), post("/", string(body))
+		r.Header["Content-Type"] = []string{contentType}
+		typed(t, func(err error) {
+			if strings.Contains(err.Error(), "panicked") {
+				t.Error(err)
+			}
+		}).ServeHTTP(w, r)
+		if !slices.Contains([]int{200, 204, 400, 415, 500}, w.Code) || (w.Body.Len() > 0) != (w.Code == 200) {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+	})
 }
