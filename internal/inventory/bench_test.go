@@ -3,12 +3,8 @@ package inventory_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"strings"
 	"testing"
-	"time"
 
-	"github.com/switchhook/switchhook/internal/inventory"
 	"github.com/switchhook/switchhook/internal/number"
 )
 
@@ -54,41 +50,4 @@ func BenchmarkImport(b *testing.B) {
 			b.ReportMetric(count*float64(b.N)/b.Elapsed().Seconds(), "lines/s")
 		})
 	}
-}
-
-// A million numbers in one go, in bounded memory. It takes minutes, so it is for whoever
-// asks: SWITCHHOOK_MILLION=1 go test -run Million -v ./internal/inventory
-func TestMillion(t *testing.T) {
-	if os.Getenv("SWITCHHOOK_MILLION") == "" {
-		t.Skip("SWITCHHOOK_MILLION is not set")
-	}
-	const count, at = 1_000_000, 1000
-	w := newWorld(t)
-	start := time.Now()
-	for i := 0; i < count; i += at {
-		im, err := w.inv.Import(by, lines(i, at))
-		if err != nil || im.Changed != at {
-			t.Fatal(im, err)
-		}
-	}
-	t.Logf("%.0f lines/s, peak of resident memory %s", count/time.Since(start).Seconds(), peak(t))
-	start = time.Now()
-	p, err := w.inv.SetAll(t.Context(), by, inventory.Filter{Carrier: 1}, number.Change{CNAM: new("NEW NAME")}, nil)
-	if err != nil || p.Changed != count {
-		t.Fatal(p, err)
-	}
-	t.Logf("%.0f numbers/s changed by filter, peak of resident memory %s", count/time.Since(start).Seconds(), peak(t))
-}
-
-// peak returns the most memory that the process ever had, as Linux says it.
-func peak(t *testing.T) string {
-	t.Helper()
-	status, err := os.ReadFile("/proc/self/status")
-	must(t, err)
-	for line := range strings.Lines(string(status)) {
-		if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "unknown"
 }
