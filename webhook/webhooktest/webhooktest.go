@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"time"
 
 	"github.com/switchhook/switchhook/internal/canon"
@@ -109,7 +110,9 @@ type Platform struct {
 	Authorize func(*http.Request)
 
 	secret string
-	now    time.Time
+
+	mu  sync.Mutex // for an endpoint that is too slow may look at the clock later
+	now time.Time
 }
 
 // NewPlatform returns a Platform for an app with this secret token.
@@ -118,10 +121,18 @@ func NewPlatform(secret string) *Platform {
 }
 
 // Now is the platform's clock.
-func (p *Platform) Now() time.Time { return p.now }
+func (p *Platform) Now() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.now
+}
 
 // Advance puts the platform's clock forward.
-func (p *Platform) Advance(d time.Duration) { p.now = p.now.Add(d) }
+func (p *Platform) Advance(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.now = p.now.Add(d)
+}
 
 // Answer is what became of an attempt.
 type Answer struct {
@@ -187,10 +198,10 @@ func (p *Platform) Reorder(bodies ...[]byte) []*Delivery {
 // if there was one that succeeded: with the same request id and body, and a timestamp
 // and signature of its own.
 func (p *Platform) Attempt(d *Delivery) Answer {
-	if !p.now.After(d.at) {
-		p.now = d.at.Add(time.Second)
+	if now := p.Now(); !now.After(d.at) {
+		p.Advance(d.at.Add(time.Second).Sub(now))
 	}
-	d.at = p.now
+	d.at = p.Now()
 	a := p.send(newRequest("/", p.secret, d.RequestID, d.Body, d.at))
 	d.Attempts = append(d.Attempts, a)
 	return a
@@ -212,8 +223,8 @@ func (p *Platform) Challenge() error {
 	token := make([]byte, 16)
 	_, _ = rand.Read(token) // never fails, says crypto/rand
 	plain := base64.RawURLEncoding.EncodeToString(token)
-	body := fmt.Appendf(nil, `{"payload":{"plainToken":"%s"},"event_ts":%d,"event":"%s"}`, plain, p.now.UnixMilli(), webhook.EventURLValidation)
-	a := p.send(newRequest("/", p.secret, newID(), body, p.now))
+	body := fmt.Appendf(nil, `{"payload":{"plainToken":"%s"},"event_ts":%d,"event":"%s"}`, plain, p.Now().UnixMilli(), webhook.EventURLValidation)
+	a := p.send(newRequest("/", p.secret, newID(), body, p.Now()))
 	signer, err := webhook.NewSigner(p.secret)
 	if err != nil {
 		return err
