@@ -128,9 +128,8 @@ const (
 )
 
 // After returns events in the order of their numbers, beginning after a number and
-// not beyond last: as many as are handled well at once. more says that there may be
-// more of them.
-func (b *Inbox) After(ctx context.Context, id, last int64) (events []*Event, more bool, err error) {
+// not beyond last: as many as are handled well at once, and none only if there is none.
+func (b *Inbox) After(ctx context.Context, id, last int64) (events []*Event, err error) {
 	size := 0
 	err = b.read(ctx, func(c *sqlite.Conn) error {
 		st, err := bind(c, `SELECT `+eventColumns+` FROM events WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3`, []any{id, last, readRows})
@@ -139,18 +138,16 @@ func (b *Inbox) After(ctx context.Context, id, last int64) (events []*Event, mor
 		}
 		defer func() { _ = st.Reset() }() // its error is that of the last step
 		for size < readBytes {
-			if more, err = st.Step(); err != nil || !more {
-				more = len(events) == readRows
+			if more, err := st.Step(); err != nil || !more {
 				return err
 			}
 			e := scanEvent(st)
 			size += len(e.Body)
 			events = append(events, e)
 		}
-		more = true
 		return nil
 	})
-	return events, more, err
+	return events, err
 }
 
 // Get returns an event, or nil.

@@ -217,6 +217,17 @@ func (b *Inbox) Replays(ctx context.Context, forwarder string) (all []*Replay, e
 	return all, err
 }
 
+// ReplayByID returns a replay, or nil if it is over.
+func (b *Inbox) ReplayByID(ctx context.Context, id int64) (*Replay, error) {
+	all, err := b.Replays(ctx, "")
+	for _, r := range all {
+		if r.ID == id {
+			return r, err
+		}
+	}
+	return nil, err
+}
+
 // Step notes how far a replay has come. It is over if its position is its last event.
 // Dead letters are those of its events that have been forwarded by it.
 func (b *Inbox) Step(ctx context.Context, r *Replay, dead []int64) error {

@@ -1,0 +1,257 @@
+package forward
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/switchhook/switchhook/internal/inbox"
+)
+
+// appendLine appends a message as a line of JSON.
+func appendLine(dst []byte, m *Message) ([]byte, error) {
+	line := struct {
+		Key       string          `json:"key"`
+		ID        int64           `json:"id"`
+		Source    string          `json:"source"`
+		Received  time.Time       `json:"received"`
+		Event     string          `json:"event,omitempty"`
+		RequestID string          `json:"request_id,omitempty"`
+		Conflict  bool            `json:"request_id_reused,omitempty"`
+		Replay    bool            `json:"replay,omitempty"`
+		Headers   headers         `json:"headers"`
+		Body      json.RawMessage `json:"body,omitempty"`
+		Base64    []byte          `json:"body_base64,omitempty"`
+	}{m.Key, m.ID, m.Source, m.Received.UTC(), m.Name, m.RequestID, m.Conflict, m.Replay, headers(m.Headers), nil, nil}
+	// The signature is over these very bytes, so they stay as they are where they can.
+	if json.Valid(m.Body) && !bytes.ContainsAny(m.Body, "\r\n") {
+		line.Body = json.RawMessage(`"\u0000"`)
+	} else {
+		line.Base64 = m.Body
+	}
+	raw, err := json.Marshal(line)
+	if err != nil {
+		return dst, err
+	}
+	if line.Body != nil {
+		// An encoder would escape what is in it once more.
+		raw = append(raw[:len(raw)-len(`"\u0000"}`)], m.Body...)
+		raw = append(raw, '}')
+	}
+	return append(append(dst, raw...), '\n'), nil
+}
+
+// headers are written as an object.
+type headers inbox.Headers
+
+func (h headers) MarshalJSON() ([]byte, error) {
+	all := make(map[string]string, len(h))
+	for _, x := range h {
+		all[strings.ToLower(x.Name)] = x.Value
+	}
+	return json.Marshal(all)
+}
+
+// Writer returns a target that writes a line for each event to w.
+func Writer(w io.Writer) Target { return &writerTarget{w: w} }
+
+type writerTarget struct {
+	w   io.Writer
+	buf []byte
+}
+
+func (t *writerTarget) Take(_ context.Context, messages []*Message) (int, error) {
+	// One by one, so that what was written is not written again if the next fails.
+	for i, m := range messages {
+		var err error
+		if t.buf, err = appendLine(t.buf[:0], m); err == nil {
+			_, err = t.w.Write(t.buf)
+		}
+		if err != nil {
+			return i, err
+		}
+	}
+	return len(messages), nil
+}
+
+func (t *writerTarget) Close() error { return nil }
+
+// FileConfig says how events are written to a file.
+type FileConfig struct {
+	Path string
+	// Rotate is the size from which on the file is set aside, with the time in its name,
+	// and a new one is begun. 0: never.
+	Rotate int64
+	// Keep is how many of those that were set aside are kept. 0: all.
+	Keep int
+}
+
+// File returns a target that writes a line for each event to a file, which is on the
+// disk before the event counts as taken.
+func File(c FileConfig) (Target, error) {
+	t := &fileTarget{config: c}
+	if err := t.open(); err != nil {
+		return nil, fmt.Errorf("forward: %w", err)
+	}
+	return t, nil
+}
+
+type fileTarget struct {
+	config FileConfig
+	file   *os.File
+	size   int64 // of what is whole and on the disk
+	buf    []byte
+}
+
+// open opens the file, without the half line that a crash may have left in it: that
+// event is written again.
+func (t *fileTarget) open() error {
+	f, err := os.OpenFile(t.config.Path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	size, err := wholeLines(f)
+	if err == nil {
+		err = f.Truncate(size)
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(t.config.Path))
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	t.file, t.size = f, size
+	return nil
+}
+
+// wholeLines returns the size of a file up to the end of its last whole line.
+func wholeLines(f *os.File) (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	buf := make([]byte, 64<<10)
+	for end := info.Size(); end > 0; {
+		from := max(0, end-int64(len(buf)))
+		n, err := f.ReadAt(buf[:end-from], from)
+		if err != nil {
+			return 0, err
+		}
+		if i := bytes.LastIndexByte(buf[:n], '\n'); i >= 0 {
+			return from + int64(i) + 1, nil
+		}
+		end = from
+	}
+	return 0, nil
+}
+
+// syncDir makes sure that a file is still there after a power failure.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrInvalid) || errors.Is(err, fs.ErrPermission) {
+		err = nil // not every system does that for directories
+	}
+	return errors.Join(err, d.Close())
+}
+
+func (t *fileTarget) Take(_ context.Context, messages []*Message) (int, error) {
+	if t.file == nil {
+		if err := t.open(); err != nil {
+			return 0, err
+		}
+	}
+	if t.config.Rotate > 0 && t.size >= t.config.Rotate {
+		if err := t.rotate(); err != nil {
+			return 0, err
+		}
+	}
+	n := 0
+	t.buf = t.buf[:0]
+	for n < len(messages) && (t.config.Rotate == 0 || t.size+int64(len(t.buf)) < t.config.Rotate) {
+		var err error
+		if t.buf, err = appendLine(t.buf, messages[n]); err != nil {
+			return 0, err
+		}
+		n++
+	}
+	_, err := t.file.WriteAt(t.buf, t.size)
+	if err == nil {
+		err = t.file.Sync()
+	}
+	if err != nil {
+		// Whoever reads the file should not see half a line for long. What is wrong with it
+		// now is found when it is opened again.
+		_ = t.file.Truncate(t.size)
+		return 0, errors.Join(err, t.Close())
+	}
+	t.size += int64(len(t.buf))
+	return n, nil
+}
+
+// asideTime is in the names of files that were set aside; they sort by it.
+const asideTime = "20060102T150405.000000000"
+
+func (t *fileTarget) rotate() error {
+	if err := t.Close(); err != nil {
+		return err
+	}
+	extension := filepath.Ext(t.config.Path)
+	stem := strings.TrimSuffix(t.config.Path, extension)
+	if err := os.Rename(t.config.Path, stem+"-"+time.Now().UTC().Format(asideTime)+extension); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := t.open(); err != nil {
+		return err
+	}
+	return t.drop(stem, extension)
+}
+
+// drop deletes what was set aside and is more than is to be kept.
+func (t *fileTarget) drop(stem, extension string) error {
+	if t.config.Keep == 0 {
+		return nil
+	}
+	dir, prefix := filepath.Split(stem)
+	entries, err := os.ReadDir(filepath.Clean(dir + "."))
+	if err != nil {
+		return err
+	}
+	var aside []string
+	for _, e := range entries {
+		middle, isOurs := strings.CutPrefix(e.Name(), prefix+"-")
+		middle, ends := strings.CutSuffix(middle, extension)
+		if _, err := time.Parse(asideTime, middle); isOurs && ends && err == nil {
+			aside = append(aside, filepath.Join(dir, e.Name()))
+		}
+	}
+	slices.Sort(aside)
+	for len(aside) > t.config.Keep {
+		if err := os.Remove(aside[0]); err != nil {
+			return err
+		}
+		aside = aside[1:]
+	}
+	return nil
+}
+
+func (t *fileTarget) Close() error {
+	if t.file == nil {
+		return nil
+	}
+	f := t.file
+	t.file = nil
+	return f.Close()
+}
