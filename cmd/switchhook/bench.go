@@ -65,7 +65,7 @@ func newBench() *cobra.Command {
 	fl.IntVar(&b.seconds, "seconds", 10, "length of each latency measurement")
 	fl.IntVar(&b.logRows, "log-rows", 1_000_000, "rows of the webhook log that is read")
 	fl.IntVar(&b.phones, "numbers", 0, "phone numbers that are imported (0: 1,000,000, or 200,000 beside other measurements)")
-	fl.StringSliceVar(&b.only, "only", []string{"throughput", "latency", "isolation", "api", "log", "numbers"}, "what to measure")
+	fl.StringSliceVar(&b.only, "only", []string{"throughput", "latency", "isolation", "api", "log", "numbers", "gateway"}, "what to measure")
 	return cmd
 }
 
@@ -94,6 +94,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 		{"api", b.calls},
 		{"log", b.log},
 		{"numbers", b.inventory},
+		{"gateway", b.gateway},
 	} {
 		if slices.Contains(b.only, m.name) {
 			if err := m.run(ctx); err != nil {

@@ -21,8 +21,9 @@ func envName(flag string) string {
 
 // configure sets the flags that are not on the command line from the environment,
 // and those that are not there either from a YAML file whose keys are the names of
-// the flags. A key that is no flag is an error: most likely it is misspelt.
-func configure(cmd *cobra.Command, file string) error {
+// the flags. A key that is no flag is an error, most likely it is misspelt, unless it
+// is one of those that the caller reads himself.
+func configure(cmd *cobra.Command, file string, read ...string) error {
 	values := map[string]any{}
 	if file != "" {
 		text, err := os.ReadFile(file)
@@ -35,7 +36,7 @@ func configure(cmd *cobra.Command, file string) error {
 	}
 	flags := cmd.Flags()
 	for key := range values {
-		if flags.Lookup(key) == nil || key == "config" || key == "help" {
+		if !slices.Contains(read, key) && (flags.Lookup(key) == nil || key == "config" || key == "help") {
 			return &usageError{fmt.Errorf("%s: unknown key %q; see %s --help for those there are", file, key, cmd.CommandPath())}
 		}
 	}

@@ -97,6 +97,7 @@ func newRoot() *cobra.Command {
 		newServe(), newDemo(), newApply(), newAccounts(), newApps(), newSubscriptions(), newEvents(), newDeliveries(), newExplain(), newLogs(), newNotices(), newAudit(),
 		newSign(), newVerify(), newTrigger(), newDoctor(),
 		newKeys(), newCatalog(), newCarriers(), newNumbers(), newSimulate(), newBench(), newBenchSink(), newVersion(),
+		newReceive(), newInbox(), newBenchReceiver(),
 	)
 	root.SilenceUsage, root.SilenceErrors = true, true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {

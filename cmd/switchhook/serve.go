@@ -116,7 +116,7 @@ func (f *serveFlags) run(cmd *cobra.Command) error {
 	ctx := cmd.Context()
 	l, err := net.Listen("tcp", f.listen)
 	if err != nil {
-		return listenError(f.listen, err)
+		return listenError("listen", f.listen, err)
 	}
 	s, err := f.settings(log)
 	if err != nil {
@@ -178,12 +178,12 @@ func (f *serveFlags) settings(log *slog.Logger) (settings, error) {
 	return s, nil
 }
 
-// listenError says what keeps the platform from listening.
-func listenError(address string, err error) error {
+// listenError says what keeps the program from listening where a flag says.
+func listenError(flag, address string, err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("--listen %s: another program listens there already; stop it, or choose another port", address)
+		return fmt.Errorf("--%s %s: another program listens there already; stop it, or choose another port", flag, address)
 	}
-	return fmt.Errorf("--listen %s: %w", address, err)
+	return fmt.Errorf("--%s %s: %w", flag, address, err)
 }
 
 // check refuses values that would make the platform idle or break it.

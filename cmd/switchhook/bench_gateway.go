@@ -1,0 +1,202 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/switchhook/switchhook/webhook"
+)
+
+// newBenchReceiver is what a gateway is measured against: it verifies and stores
+// nothing.
+func newBenchReceiver() *cobra.Command {
+	return &cobra.Command{
+		Use:    "bench-receiver",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, err := webhook.New(webhook.Config{Secrets: []string{benchSecret}})
+			if err != nil {
+				return err
+			}
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), "http://"+l.Addr().String())
+			s := &http.Server{Handler: r.Handler(func(context.Context, *webhook.Event) error { return nil }), ReadHeaderTimeout: 10 * time.Second}
+			go func() {
+				<-cmd.Context().Done()
+				_ = s.Close()
+			}()
+			if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				return err
+			}
+			return nil
+		},
+	}
+}
+
+// The bench sends to a gateway over this many connections, and paced at a rate that is
+// half of what it is to do at least.
+const (
+	gatewayConnections = 64
+	gatewayRate        = 7500
+)
+
+// gateway measures how fast webhooks are answered that are on the disk by then,
+// beside a receiver that only verifies them.
+func (b *bench) gateway(ctx context.Context) error {
+	bare, err := b.start(ctx, "bench-receiver")
+	if err != nil {
+		return err
+	}
+	defer bare.stop()
+	secret := filepath.Join(b.dir, "gateway-secret")
+	if err := os.WriteFile(secret, []byte(benchSecret), 0o600); err != nil {
+		return err
+	}
+	gateway := func(name string, args ...string) (*process, error) {
+		return b.start(ctx, append([]string{
+			"receive", "--ready", "--listen", "127.0.0.1:0", "--log-level", "error", "--secret-file", secret, "--inbox", filepath.Join(b.dir, name+".db"),
+		}, args...)...)
+	}
+	only, err := gateway("inbox")
+	if err != nil {
+		return err
+	}
+	defer only.stop()
+
+	t := tabwriter.NewWriter(b.out, 0, 0, 2, ' ', 0)
+	measure := func(what string, p *process, against float64) (float64, error) {
+		cpu := p.cpu()
+		start := time.Now()
+		took, err := b.deliver(ctx, p.line, b.events, 0)
+		if err != nil {
+			return 0, err
+		}
+		rate := float64(b.events) / time.Since(start).Seconds()
+		ratio := ""
+		if against > 0 {
+			ratio = fmt.Sprintf("ratio %.2f", rate/against)
+		}
+		fmt.Fprintf(t, "%s\t%.0f/s\t%v\t%.1f us CPU each\t%s\n", what, rate, took, (p.cpu()-cpu).Seconds()*1e6/float64(b.events), ratio)
+		return rate, nil
+	}
+	for _, p := range []*process{bare, only} { // connections, caches
+		if _, err := b.deliver(ctx, p.line, 5000, 0); err != nil {
+			return err
+		}
+	}
+	floor, err := measure("verified and not stored", bare, 0)
+	if err != nil {
+		return err
+	}
+	if _, err := measure("gateway, stored with fsync", only, floor); err != nil {
+		return err
+	}
+	forwarding, err := gateway("forwarding", "--forward-to", "file:"+filepath.Join(b.dir, "events.ndjson"))
+	if err != nil {
+		return err
+	}
+	defer forwarding.stop()
+	if _, err := measure("the same, and forwarded to a file", forwarding, floor); err != nil {
+		return err
+	}
+	for _, m := range []struct {
+		what string
+		p    *process
+	}{{"verified and not stored", bare}, {"gateway, stored with fsync", only}, {"the same, and forwarded to a file", forwarding}} {
+		took, err := b.deliver(ctx, m.p.line, gatewayRate*b.seconds, gatewayRate)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(t, "%s, at %d/s\t\t%v\t\t\n", m.what, gatewayRate, took)
+	}
+	return t.Flush()
+}
+
+// deliver sends n events, at a rate or as fast as it goes, and returns how long each
+// answer took.
+func (b *bench) deliver(ctx context.Context, url string, n, perSecond int) (latencies, error) {
+	signer, err := webhook.NewSigner(benchSecret)
+	if err != nil {
+		return nil, err
+	}
+	first, agent := b.take(n), userAgent()
+	took := make(latencies, n)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	errs := make(chan error, gatewayConnections)
+	start := time.Now()
+	for range gatewayConnections {
+		wg.Go(func() {
+			errs <- func() error {
+				var d net.Dialer
+				conn, err := d.DialContext(ctx, "tcp", url[len("http://"):])
+				if err != nil {
+					return err
+				}
+				defer conn.Close()
+				in := bufio.NewReader(conn)
+				var body, request []byte
+				for {
+					i := int(next.Add(1)) - 1
+					if i >= n {
+						return nil
+					}
+					if perSecond > 0 {
+						time.Sleep(time.Until(start.Add(time.Duration(i) * time.Second / time.Duration(perSecond))))
+					}
+					body = event(body[:0], first+i, 1)
+					request = webhookRequest(request[:0], signer, agent, body, first+i)
+					sent := time.Now()
+					if _, err := conn.Write(request); err != nil {
+						return err
+					}
+					res, err := http.ReadResponse(in, nil)
+					if err != nil {
+						return err
+					}
+					took[i] = time.Since(sent)
+					if text, _ := io.ReadAll(res.Body); res.StatusCode != http.StatusNoContent {
+						return fmt.Errorf("answered with %d %s", res.StatusCode, text)
+					}
+				}
+			}()
+		})
+	}
+	wg.Wait()
+	for range gatewayConnections {
+		if err := <-errs; err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(took)
+	return took, nil
+}
+
+// webhookRequest writes a request as the platform sends it.
+func webhookRequest(dst []byte, signer *webhook.Signer, agent string, body []byte, n int) []byte {
+	timestamp, signature := signer.Sign(time.Now(), body)
+	dst = append(dst, "POST /webhooks HTTP/1.1\r\nHost: gateway\r\nContent-Type: "+webhook.ContentType+"\r\nAccept-Encoding: gzip\r\nClientid: AAAAAAAAAAAAAAAAAAAAAA\r\n"...)
+	dst = fmt.Appendf(dst, "User-Agent: %s\r\nX-Zm-Request-Timestamp: %s\r\nX-Zm-Signature: %s\r\n", agent, timestamp, signature)
+	dst = fmt.Appendf(dst, "X-Zm-Request-Id: %08x_0000_0000_0000_000000000000\r\nX-Zm-Trackingid: v=2.0;clid=us;rid=WEB_%032x\r\nTraceparent: 00-%032x-0000000000000001-01\r\n", n, n, n)
+	dst = append(dst, "Content-Length: "+strconv.Itoa(len(body))+"\r\n\r\n"...)
+	return append(dst, body...)
+}
