@@ -39,12 +39,12 @@ func (b *Inbox) Add(ctx context.Context, e *Event) (Added, error) {
 
 const selectSame = `
 	SELECT id FROM events
-	WHERE event_ts = $1 AND body_hash = $2 AND source = $3 AND received >= $4 AND (replay = $5 OR request_id = $6 AND request_id <> '')
+	WHERE event_ts = ?1 AND body_hash = ?2 AND source = ?3 AND received >= ?4 AND (replay = ?5 OR request_id = ?6 AND request_id <> '')
 	ORDER BY id LIMIT 1`
 
 const insertEvent = `
 	INSERT INTO events (source, received, name, event_ts, request_id, conflict, body_hash, replay, headers, body)
-	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
+	VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)`
 
 // insert stores an event that is not there yet. All that it is compared by is covered
 // by the signature but the request id, and that only counts for the same body.
@@ -62,7 +62,10 @@ func (b *Inbox) insert(c *sqlite.Conn, e *Event) (a Added, err error) {
 	}
 	_, err = exec(c, insertEvent, e.Source, e.Received, e.Name, millis(e.Time), e.RequestID, a.Conflict, hash, replay, e.Headers.text(), e.Body)
 	a.ID = c.LastInsertRowID()
-	return a, err
+	if err != nil {
+		return a, err
+	}
+	return a, b.leave(c, e)
 }
 
 func idOf(source, requestID string) uint64 {
@@ -80,7 +83,7 @@ func (b *Inbox) remember() error {
 	now := time.Now()
 	return query(b.conn, `
 		SELECT source, request_id, body_hash FROM events
-		WHERE id > (SELECT ifnull(max(id), 0) FROM events) - $1 AND received >= $2 ORDER BY id`,
+		WHERE id > (SELECT ifnull(max(id), 0) FROM events) - ?1 AND received >= ?2 ORDER BY id`,
 		func(st *sqlite.Stmt) error {
 			if id := st.ColumnText(1); id != "" {
 				b.ids.add(idOf(st.ColumnText(0), id), binary.BigEndian.Uint64(blob(st, 2)), now, b.horizon)
@@ -132,7 +135,7 @@ const (
 func (b *Inbox) After(ctx context.Context, id, last int64) (events []*Event, err error) {
 	size := 0
 	err = b.read(ctx, func(c *sqlite.Conn) error {
-		st, err := bind(c, `SELECT `+eventColumns+` FROM events WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3`, []any{id, last, readRows})
+		st, err := bind(c, `SELECT `+eventColumns+` FROM events WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3`, []any{id, last, readRows})
 		if err != nil {
 			return err
 		}
@@ -153,7 +156,7 @@ func (b *Inbox) After(ctx context.Context, id, last int64) (events []*Event, err
 // Get returns an event, or nil.
 func (b *Inbox) Get(ctx context.Context, id int64) (e *Event, err error) {
 	err = b.read(ctx, func(c *sqlite.Conn) error {
-		return query(c, `SELECT `+eventColumns+` FROM events WHERE id = $1`, func(st *sqlite.Stmt) error {
+		return query(c, `SELECT `+eventColumns+` FROM events WHERE id = ?1`, func(st *sqlite.Stmt) error {
 			e = scanEvent(st)
 			return nil
 		}, id)
@@ -258,9 +261,9 @@ func (b *Inbox) Expire(ctx context.Context, t, quarantine time.Time, forwarders 
 		query string
 		args  []any
 	}{
-		{`DELETE FROM events WHERE id IN (SELECT id FROM events WHERE received < $1 AND id < $2
-			AND NOT EXISTS (SELECT 1 FROM dead WHERE event = events.id) ORDER BY received LIMIT $3)`, []any{t, below, expireRows}},
-		{`DELETE FROM quarantine WHERE id IN (SELECT id FROM quarantine WHERE received < $1 LIMIT $2)`, []any{quarantine, expireRows}},
+		{`DELETE FROM events WHERE id IN (SELECT id FROM events WHERE received < ?1 AND id < ?2
+			AND NOT EXISTS (SELECT 1 FROM dead WHERE event = events.id) ORDER BY received LIMIT ?3)`, []any{t, below, expireRows}},
+		{`DELETE FROM quarantine WHERE id IN (SELECT id FROM quarantine WHERE received < ?1 LIMIT ?2)`, []any{quarantine, expireRows}},
 	} {
 		for rows := 1; rows > 0 && ctx.Err() == nil; {
 			err := b.write(ctx, 0, func(c *sqlite.Conn) (err error) {

@@ -30,7 +30,7 @@ func (b *Inbox) Join(ctx context.Context, forwarder string, onlyNew bool) (p Pro
 	err = b.write(ctx, 0, func(c *sqlite.Conn) error {
 		_, err := exec(c, `
 			INSERT INTO forwarders (name, position, tries, since, reason)
-			VALUES ($1, CASE WHEN $2 THEN ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0) ELSE 0 END, 0, 0, '')
+			VALUES (?1, CASE WHEN ?2 THEN ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0) ELSE 0 END, 0, 0, '')
 			ON CONFLICT DO NOTHING`, forwarder, onlyNew)
 		return err
 	})
@@ -91,7 +91,7 @@ func (b *Inbox) keepProgress(progress map[string]Progress) {
 
 func saveProgress(c *sqlite.Conn, progress map[string]Progress) error {
 	for _, p := range progress {
-		if _, err := exec(c, `UPDATE forwarders SET position = max(position, $2), tries = $3, since = $4, reason = $5 WHERE name = $1`,
+		if _, err := exec(c, `UPDATE forwarders SET position = max(position, ?2), tries = ?3, since = ?4, reason = ?5 WHERE name = ?1`,
 			p.Forwarder, p.Position, p.Tries, p.Since, p.Reason); err != nil {
 			return err
 		}
@@ -111,7 +111,7 @@ type DeadLetter struct {
 func (b *Inbox) Bury(ctx context.Context, d DeadLetter) error {
 	return b.write(ctx, 0, func(c *sqlite.Conn) error {
 		_, err := exec(c, `
-			INSERT INTO dead (forwarder, event, at, tries, reason) VALUES ($1, $2, $3, $4, $5)
+			INSERT INTO dead (forwarder, event, at, tries, reason) VALUES (?1, ?2, ?3, ?4, ?5)
 			ON CONFLICT DO UPDATE SET at = excluded.at, tries = excluded.tries, reason = excluded.reason`,
 			d.Forwarder, d.Event, d.At, d.Tries, d.Reason)
 		return err
@@ -121,7 +121,7 @@ func (b *Inbox) Bury(ctx context.Context, d DeadLetter) error {
 // DeadLetters returns those of an event, or, if event is 0, of a forwarder.
 func (b *Inbox) DeadLetters(ctx context.Context, event int64, forwarder string) (all []DeadLetter, err error) {
 	err = b.read(ctx, func(c *sqlite.Conn) error {
-		return query(c, `SELECT forwarder, event, at, tries, reason FROM dead WHERE event = $1 OR $1 = 0 AND forwarder = $2 ORDER BY event, forwarder`,
+		return query(c, `SELECT forwarder, event, at, tries, reason FROM dead WHERE event = ?1 OR ?1 = 0 AND forwarder = ?2 ORDER BY event, forwarder`,
 			func(st *sqlite.Stmt) error {
 				all = append(all, DeadLetter{st.ColumnText(0), st.ColumnInt64(1), fromMillis(st.ColumnInt64(2)), Failure{Tries: int(st.ColumnInt64(3)), Reason: st.ColumnText(4)}})
 				return nil
@@ -135,11 +135,11 @@ func (b *Inbox) DeadLetters(ctx context.Context, event int64, forwarder string) 
 func (b *Inbox) Forget(ctx context.Context, forwarder string, events ...int64) (n int, err error) {
 	err = b.write(ctx, 0, func(c *sqlite.Conn) (err error) {
 		if len(events) == 0 {
-			n, err = exec(c, `DELETE FROM dead WHERE forwarder = $1`, forwarder)
+			n, err = exec(c, `DELETE FROM dead WHERE forwarder = ?1`, forwarder)
 			return err
 		}
 		for _, id := range events {
-			one, err := exec(c, `DELETE FROM dead WHERE forwarder = $1 AND event = $2`, forwarder, id)
+			one, err := exec(c, `DELETE FROM dead WHERE forwarder = ?1 AND event = ?2`, forwarder, id)
 			if err != nil {
 				return err
 			}
@@ -182,8 +182,8 @@ func (r *Replay) Match(e *Event) bool {
 func (b *Inbox) Replay(ctx context.Context, r *Replay) error {
 	return b.write(ctx, 0, func(c *sqlite.Conn) error {
 		err := query(c, `
-			SELECT CASE WHEN $1 = 0 THEN ifnull((SELECT max(id) FROM events), 0) ELSE $1 END,
-				max($2, CASE WHEN $3 = 0 THEN 0 ELSE ifnull((SELECT min(id) - 1 FROM events WHERE received >= $3), 0) END)`,
+			SELECT CASE WHEN ?1 = 0 THEN ifnull((SELECT max(id) FROM events), 0) ELSE ?1 END,
+				max(?2, CASE WHEN ?3 = 0 THEN 0 ELSE ifnull((SELECT min(id) - 1 FROM events WHERE received >= ?3), 0) END)`,
 			func(st *sqlite.Stmt) error {
 				r.Last, r.Position = st.ColumnInt64(0), st.ColumnInt64(1)
 				return nil
@@ -193,7 +193,7 @@ func (b *Inbox) Replay(ctx context.Context, r *Replay) error {
 		}
 		_, err = exec(c, `
 			INSERT INTO replays (forwarder, created, dead, position, last, from_ms, to_ms, source, name, tries, since, reason)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, '')`,
+			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, '')`,
 			r.Forwarder, time.Now(), r.Dead, r.Position, r.Last, r.From, r.To, r.Source, r.Name)
 		r.ID = c.LastInsertRowID()
 		return err
@@ -206,7 +206,7 @@ func (b *Inbox) Replays(ctx context.Context, forwarder string) (all []*Replay, e
 	err = b.read(ctx, func(c *sqlite.Conn) error {
 		return query(c, `
 			SELECT id, forwarder, dead, position, last, from_ms, to_ms, source, name, tries, since, reason FROM replays
-			WHERE $1 = '' OR forwarder = $1 ORDER BY id`, func(st *sqlite.Stmt) error {
+			WHERE ?1 = '' OR forwarder = ?1 ORDER BY id`, func(st *sqlite.Stmt) error {
 			all = append(all, &Replay{
 				ID: st.ColumnInt64(0), Forwarder: st.ColumnText(1), Dead: st.ColumnBool(2), Position: st.ColumnInt64(3), Last: st.ColumnInt64(4),
 				From: fromMillis(st.ColumnInt64(5)), To: fromMillis(st.ColumnInt64(6)), Source: st.ColumnText(7), Name: st.ColumnText(8), Failure: scanFailure(st, 9),
@@ -233,15 +233,15 @@ func (b *Inbox) ReplayByID(ctx context.Context, id int64) (*Replay, error) {
 func (b *Inbox) Step(ctx context.Context, r *Replay, dead []int64) error {
 	return b.write(ctx, 0, func(c *sqlite.Conn) error {
 		for _, id := range dead {
-			if _, err := exec(c, `DELETE FROM dead WHERE forwarder = $1 AND event = $2`, r.Forwarder, id); err != nil {
+			if _, err := exec(c, `DELETE FROM dead WHERE forwarder = ?1 AND event = ?2`, r.Forwarder, id); err != nil {
 				return err
 			}
 		}
 		if r.Position >= r.Last {
-			_, err := exec(c, `DELETE FROM replays WHERE id = $1`, r.ID)
+			_, err := exec(c, `DELETE FROM replays WHERE id = ?1`, r.ID)
 			return err
 		}
-		_, err := exec(c, `UPDATE replays SET position = $2, tries = $3, since = $4, reason = $5 WHERE id = $1`, r.ID, r.Position, r.Tries, r.Since, r.Reason)
+		_, err := exec(c, `UPDATE replays SET position = ?2, tries = ?3, since = ?4, reason = ?5 WHERE id = ?1`, r.ID, r.Position, r.Tries, r.Since, r.Reason)
 		return err
 	})
 }
@@ -249,7 +249,7 @@ func (b *Inbox) Step(ctx context.Context, r *Replay, dead []int64) error {
 // Cancel gives up a replay, and reports whether there was one.
 func (b *Inbox) Cancel(ctx context.Context, replay int64) (ok bool, err error) {
 	err = b.write(ctx, 0, func(c *sqlite.Conn) error {
-		n, err := exec(c, `DELETE FROM replays WHERE id = $1`, replay)
+		n, err := exec(c, `DELETE FROM replays WHERE id = ?1`, replay)
 		ok = n > 0
 		return err
 	})

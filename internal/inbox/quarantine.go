@@ -48,12 +48,12 @@ func (b *Inbox) Detain(ctx context.Context, s *Suspect, most Bounds) (d Detained
 	if b.held.full(s, most) {
 		return Full, nil
 	}
-	hash := sha256.Sum256(append(append([]byte(s.RequestID), '\n'), s.Body...))
+	hash := suspectHash(s.RequestID, s.Body)
 	headers := s.Headers.text()
 	err = b.write(ctx, len(s.Body), func(c *sqlite.Conn) error {
 		d = Known
 		known := false
-		err := query(c, `SELECT 1 FROM quarantine WHERE source = $1 AND hash = $2`,
+		err := query(c, `SELECT 1 FROM quarantine WHERE source = ?1 AND hash = ?2`,
 			func(*sqlite.Stmt) error { known = true; return nil }, s.Source, hash[:])
 		if err != nil || known {
 			return err
@@ -64,7 +64,7 @@ func (b *Inbox) Detain(ctx context.Context, s *Suspect, most Bounds) (d Detained
 		if d = Full; b.held.full(s, most) {
 			return nil
 		}
-		_, err = exec(c, `INSERT INTO quarantine (source, received, remote, reason, denied, hash, headers, body) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		_, err = exec(c, `INSERT INTO quarantine (source, received, remote, reason, denied, hash, headers, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)`,
 			s.Source, s.Received, s.Remote, s.Reason, s.Denied, hash[:], headers, s.Body)
 		s.ID = c.LastInsertRowID()
 		b.held.add(s)
@@ -75,6 +75,24 @@ func (b *Inbox) Detain(ctx context.Context, s *Suspect, most Bounds) (d Detained
 		b.held.forget()
 	}
 	return d, err
+}
+
+// suspectHash is the same for every attempt of a delivery.
+func suspectHash(requestID string, body []byte) [sha256.Size]byte {
+	return sha256.Sum256(append(append([]byte(requestID), '\n'), body...))
+}
+
+// leave takes out of the quarantine what was accepted when it came again.
+func (b *Inbox) leave(c *sqlite.Conn, e *Event) error {
+	if err := b.held.load(c); err != nil || b.held.none(e.Source) {
+		return err
+	}
+	hash := suspectHash(e.RequestID, e.Body)
+	n, err := exec(c, `DELETE FROM quarantine WHERE source = ?1 AND hash = ?2`, e.Source, hash[:])
+	if n > 0 {
+		b.held.forget()
+	}
+	return err
 }
 
 // held counts what is in the quarantine. Counting it anew for each request would cost
@@ -106,6 +124,13 @@ func (h *held) full(s *Suspect, most Bounds) bool {
 		h.from[from{s.Source, s.Remote}].room(size, Bounds{(most.Requests + 1) / 2, (most.Bytes + 1) / 2}))
 }
 
+// none reports whether nothing of a source is there.
+func (h *held) none(source string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.all[source].requests == 0
+}
+
 func (h *held) add(s *Suspect) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -132,7 +157,7 @@ func (h *held) load(c *sqlite.Conn) error {
 		return nil
 	}
 	h.known, h.all, h.from = true, map[string]tally{}, map[from]tally{}
-	return query(c, `SELECT source, remote, count(*), sum(length(body) + $1) FROM quarantine GROUP BY source, remote`, func(st *sqlite.Stmt) error {
+	return query(c, `SELECT source, remote, count(*), sum(length(body) + ?1) FROM quarantine GROUP BY source, remote`, func(st *sqlite.Stmt) error {
 		h.count(st.ColumnText(0), st.ColumnText(1), tally{st.ColumnInt(2), st.ColumnInt(3)})
 		return nil
 	}, weight)
@@ -145,7 +170,7 @@ func (b *Inbox) Suspects(ctx context.Context, source string, after int64, limit 
 		size := 0
 		st, err := bind(c, `
 			SELECT id, source, received, remote, reason, denied, headers, body FROM quarantine
-			WHERE id > $1 AND ($2 = '' OR source = $2) ORDER BY id LIMIT $3`, []any{after, source, limit})
+			WHERE id > ?1 AND (?2 = '' OR source = ?2) ORDER BY id LIMIT ?3`, []any{after, source, limit})
 		if err != nil {
 			return err
 		}
@@ -186,7 +211,7 @@ func (b *Inbox) Release(ctx context.Context, suspect int64, e *Event) (a Added, 
 		size = len(e.Body)
 	}
 	err = b.write(ctx, size, func(c *sqlite.Conn) error {
-		n, err := exec(c, `DELETE FROM quarantine WHERE id = $1`, suspect)
+		n, err := exec(c, `DELETE FROM quarantine WHERE id = ?1`, suspect)
 		if err != nil || n == 0 || e == nil {
 			return err // somebody else has released it
 		}
@@ -205,11 +230,11 @@ func (b *Inbox) Release(ctx context.Context, suspect int64, e *Event) (a Added, 
 func (b *Inbox) Drop(ctx context.Context, source string, ids ...int64) (n int, err error) {
 	err = b.write(ctx, 0, func(c *sqlite.Conn) (err error) {
 		if len(ids) == 0 {
-			n, err = exec(c, `DELETE FROM quarantine WHERE $1 = '' OR source = $1`, source)
+			n, err = exec(c, `DELETE FROM quarantine WHERE ?1 = '' OR source = ?1`, source)
 			return err
 		}
 		for _, id := range ids {
-			one, err := exec(c, `DELETE FROM quarantine WHERE id = $1 AND ($2 = '' OR source = $2)`, id, source)
+			one, err := exec(c, `DELETE FROM quarantine WHERE id = ?1 AND (?2 = '' OR source = ?2)`, id, source)
 			if err != nil {
 				return err
 			}

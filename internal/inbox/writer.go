@@ -22,7 +22,7 @@ const (
 	tryAgain = time.Second
 
 	// probe writes a page of which nobody wants to know.
-	probe = `INSERT INTO marks (name, at) VALUES ('probed', $1) ON CONFLICT (name) DO UPDATE SET at = excluded.at`
+	probe = `INSERT INTO marks (name, at) VALUES ('probed', ?1) ON CONFLICT (name) DO UPDATE SET at = excluded.at`
 
 	// sayAgain is how often trouble is logged: the log may be on the same full disk.
 	sayAgain = 10 * time.Second
