@@ -202,7 +202,7 @@ func (f *Forwarder) forwardReplays(ctx, taking context.Context) error {
 				return ctx.Err()
 			}
 		}
-		if err := f.forwardReplay(ctx, taking, replays[0]); err != nil {
+		if err := f.forwardReplay(ctx, taking, replays[0]); err != nil && !errors.Is(err, inbox.ErrCancelled) {
 			return err
 		}
 	}
@@ -219,7 +219,7 @@ func (f *Forwarder) forwardReplay(ctx, taking context.Context, r *inbox.Replay) 
 			dead[d.Event] = true
 		}
 	}
-	for {
+	for r.Position < r.Last {
 		events, err := f.inbox.After(ctx, r.Position, r.Last)
 		if err != nil {
 			return err
@@ -229,7 +229,9 @@ func (f *Forwarder) forwardReplay(ctx, taking context.Context, r *inbox.Replay) 
 			r.Position = position
 			var revived []int64
 			for _, m := range taken {
-				revived = append(revived, m.ID)
+				if r.Dead {
+					revived = append(revived, m.ID)
+				}
 			}
 			return f.inbox.Step(ctx, r, revived)
 		})
@@ -242,11 +244,8 @@ func (f *Forwarder) forwardReplay(ctx, taking context.Context, r *inbox.Replay) 
 		if err := f.inbox.Step(ctx, r, nil); err != nil {
 			return err
 		}
-		// Somebody may have called it off meanwhile.
-		if r, err = f.inbox.ReplayByID(ctx, r.ID); err != nil || r == nil {
-			return err
-		}
 	}
+	return nil
 }
 
 // messages returns those events that are the target's business.

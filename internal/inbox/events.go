@@ -33,7 +33,7 @@ func (b *Inbox) Add(ctx context.Context, e *Event) (Added, error) {
 	if err != nil {
 		return Added{}, err
 	}
-	e.ID, e.Conflict = a.ID, a.Conflict
+	e.ID = a.ID
 	return a, nil
 }
 
@@ -57,9 +57,10 @@ func (b *Inbox) insert(c *sqlite.Conn, e *Event) (a Added, err error) {
 	if err != nil || a.Duplicate {
 		return a, err
 	}
-	if e.RequestID != "" {
-		a.Conflict = b.ids.add(idOf(e.Source, e.RequestID), binary.BigEndian.Uint64(hash), e.Received, b.horizon)
+	if e.RequestID != "" && b.ids.add(idOf(e.Source, e.RequestID), binary.BigEndian.Uint64(hash), e.Received, b.horizon) {
+		e.Conflict = true // for good, should the transaction have to be made once more
 	}
+	a.Conflict = e.Conflict
 	_, err = exec(c, insertEvent, e.Source, e.Received, e.Name, millis(e.Time), e.RequestID, a.Conflict, hash, replay, e.Headers.text(), e.Body)
 	a.ID = c.LastInsertRowID()
 	if err != nil {

@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"time"
 
@@ -217,21 +218,14 @@ func (b *Inbox) Replays(ctx context.Context, forwarder string) (all []*Replay, e
 	return all, err
 }
 
-// ReplayByID returns a replay, or nil if it is over.
-func (b *Inbox) ReplayByID(ctx context.Context, id int64) (*Replay, error) {
-	all, err := b.Replays(ctx, "")
-	for _, r := range all {
-		if r.ID == id {
-			return r, err
-		}
-	}
-	return nil, err
-}
+// ErrCancelled says that a replay was called off.
+var ErrCancelled = errors.New("inbox: the replay was called off")
 
 // Step notes how far a replay has come. It is over if its position is its last event.
 // Dead letters are those of its events that have been forwarded by it.
 func (b *Inbox) Step(ctx context.Context, r *Replay, dead []int64) error {
-	return b.write(ctx, 0, func(c *sqlite.Conn) error {
+	over := false
+	err := b.write(ctx, 0, func(c *sqlite.Conn) error {
 		for _, id := range dead {
 			if _, err := exec(c, `DELETE FROM dead WHERE forwarder = ?1 AND event = ?2`, r.Forwarder, id); err != nil {
 				return err
@@ -241,9 +235,14 @@ func (b *Inbox) Step(ctx context.Context, r *Replay, dead []int64) error {
 			_, err := exec(c, `DELETE FROM replays WHERE id = ?1`, r.ID)
 			return err
 		}
-		_, err := exec(c, `UPDATE replays SET position = ?2, tries = ?3, since = ?4, reason = ?5 WHERE id = ?1`, r.ID, r.Position, r.Tries, r.Since, r.Reason)
+		n, err := exec(c, `UPDATE replays SET position = ?2, tries = ?3, since = ?4, reason = ?5 WHERE id = ?1`, r.ID, r.Position, r.Tries, r.Since, r.Reason)
+		over = n == 0
 		return err
 	})
+	if err == nil && over {
+		err = ErrCancelled
+	}
+	return err
 }
 
 // Cancel gives up a replay, and reports whether there was one.

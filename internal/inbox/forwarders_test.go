@@ -1,6 +1,7 @@
 package inbox_test
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"testing"
@@ -69,17 +70,17 @@ func TestJoin(t *testing.T) {
 	for i := range 3 {
 		add(t, in, event("zoom", fmt.Sprint(i), fmt.Sprint(i)))
 	}
-	for name, c := range map[string]struct {
-		onlyNew bool
-		want    int64
-	}{"all": {false, 0}, "new": {true, 3}} {
-		for range 2 { // the second time it is not new
+	for _, again := range []bool{false, true} { // the second time they are not new
+		for name, c := range map[string]struct {
+			onlyNew bool
+			want    int64
+		}{"all": {false, 0}, "new": {true, 3}} {
 			p, err := in.Join(t.Context(), name, c.onlyNew)
 			if err != nil || p.Position != c.want {
-				t.Errorf("%s: %+v %v", name, p, err)
+				t.Errorf("%s, again %v: %+v %v", name, again, p, err)
 			}
-			add(t, in, event("zoom", name, name))
 		}
+		add(t, in, event("zoom", "later", "later"))
 	}
 }
 
@@ -121,20 +122,19 @@ func TestReplays(t *testing.T) {
 
 		replays[0].Position, replays[0].Tries = 4, 2
 		must(t, in.Step(t.Context(), replays[0], nil))
-		r, err := in.ReplayByID(t.Context(), all.ID)
-		if err != nil || r.Position != 4 || r.Tries != 2 {
-			t.Errorf("%+v %v", r, err)
+		if replays, err = in.Replays(t.Context(), "backend"); err != nil || replays[0].Position != 4 || replays[0].Tries != 2 {
+			t.Errorf("%+v %v", replays[0], err)
 		}
-		r.Position = r.Last
-		must(t, in.Step(t.Context(), r, nil))
-		if r, err := in.ReplayByID(t.Context(), all.ID); r != nil || err != nil {
-			t.Errorf("it is done and still there: %+v %v", r, err)
-		}
+		replays[0].Position = replays[0].Last
+		must(t, in.Step(t.Context(), replays[0], nil))
 		if ok, err := in.Cancel(t.Context(), some.ID); !ok || err != nil {
 			t.Error(ok, err)
 		}
 		if ok, err := in.Cancel(t.Context(), some.ID); ok || err != nil {
 			t.Error("it was called off twice", err)
+		}
+		if err := in.Step(t.Context(), replays[1], nil); !errors.Is(err, inbox.ErrCancelled) {
+			t.Error("it goes on after it was called off", err)
 		}
 		if left, err := in.Replays(t.Context(), ""); err != nil || len(left) != 1 || !left[0].Dead {
 			t.Errorf("%+v %v", left, err)

@@ -220,7 +220,7 @@ func (b *Inbox) Release(ctx context.Context, suspect int64, e *Event) (a Added, 
 	})
 	b.held.forget()
 	if err == nil && e != nil {
-		e.ID, e.Conflict = a.ID, a.Conflict
+		e.ID = a.ID
 	}
 	return a, err
 }
