@@ -141,6 +141,9 @@ func (h *httpTarget) post(ctx context.Context, m *Message) error {
 		req.Header[name] = values
 	}
 	res, err := h.client.Do(req)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return fmt.Errorf("no answer within %v", h.config.Timeout)
+	}
 	if err != nil {
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err // without the URL, which may have a password in it

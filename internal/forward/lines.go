@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/switchhook/switchhook/internal/inbox"
 )
@@ -33,7 +34,7 @@ func appendLine(dst []byte, m *Message) ([]byte, error) {
 		Base64    []byte          `json:"body_base64,omitempty"`
 	}{m.Key, m.ID, m.Source, m.Received.UTC(), m.Name, m.RequestID, m.Conflict, m.Replay, headers(m.Headers), nil, nil}
 	// The signature is over these very bytes, so they stay as they are where they can.
-	if json.Valid(m.Body) && !bytes.ContainsAny(m.Body, "\r\n") {
+	if json.Valid(m.Body) && utf8.Valid(m.Body) && !bytes.ContainsAny(m.Body, "\r\n") {
 		line.Body = json.RawMessage(`"\u0000"`)
 	} else {
 		line.Base64 = m.Body
