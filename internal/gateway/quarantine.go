@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"sync"
@@ -22,7 +23,7 @@ import (
 // welcome. So it is kept as long as there is room, and the answer is 503 in any
 // case: the sender keeps it, too.
 func (g *Gateway) refuse(ctx context.Context, w http.ResponseWriter, r *http.Request, s *source, body []byte, reason error) answer {
-	if !signed(r.Header) {
+	if errors.Is(reason, webhook.ErrTimestamp) || !signed(r.Header) {
 		return answer{status: http.StatusUnauthorized, outcome: refused, err: reason}
 	}
 	denied := errors.Is(reason, webhook.ErrAuth)
@@ -46,17 +47,14 @@ func (g *Gateway) refuse(ctx context.Context, w http.ResponseWriter, r *http.Req
 	return answer{status: http.StatusServiceUnavailable, outcome: quarantined, err: reason}
 }
 
-// signed reports whether a request has what each request of the platform has: one
-// signature and one time, well-formed. One that has not comes from somebody else.
+// signed reports whether a request has one well-formed signature, as each request of
+// the platform has. One that has not comes from somebody else.
 func signed(h http.Header) bool {
-	signature, timestamp := h[webhook.HeaderSignature], h[webhook.HeaderTimestamp]
-	if len(signature) != 1 || len(timestamp) != 1 || len(signature[0]) != len("v0=")+64 || signature[0][:3] != "v0=" || len(timestamp[0]) != 10 {
-		return false
-	}
-	notHex := func(c byte) bool { return (c < '0' || c > '9') && (c < 'a' || c > 'f') }
-	notDigit := func(c byte) bool { return c < '0' || c > '9' }
-	return !slices.ContainsFunc([]byte(signature[0][3:]), notHex) && !slices.ContainsFunc([]byte(timestamp[0]), notDigit) && timestamp[0][0] != '0'
+	signature := h[webhook.HeaderSignature]
+	return len(signature) == 1 && wellFormed.MatchString(signature[0])
 }
+
+var wellFormed = regexp.MustCompile(`^v0=[0-9a-f]{64}$`)
 
 // authorized reports whether a request has what it needs beside its signature. A
 // receiver looks at that only once the signature is right, so it is given one that is.

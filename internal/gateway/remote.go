@@ -15,7 +15,7 @@ func (g *Gateway) remote(r *http.Request) string {
 	if err != nil {
 		return r.RemoteAddr
 	}
-	addr := at.Addr().Unmap()
+	addr := at.Addr().Unmap().WithZone("")
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for _, hop := range slices.Backward(hops) {
 		if !g.isProxy(addr) {

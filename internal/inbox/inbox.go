@@ -180,11 +180,15 @@ func Open(ctx context.Context, o Options) (_ *Inbox, err error) {
 	return b, nil
 }
 
-// Close stores what is under way, and closes the inbox.
+// Close stores what is under way, and closes the inbox. Closing it again does nothing.
 func (b *Inbox) Close() error {
 	b.mu.Lock()
+	again := b.closing
 	b.closing = true
 	b.mu.Unlock()
+	if again {
+		return nil
+	}
 	close(b.quit)
 	b.watchers.Wait()
 	b.wakeWriter()
