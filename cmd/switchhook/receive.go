@@ -160,6 +160,15 @@ func (f *receiveFlags) run(cmd *cobra.Command) (err error) {
 		}
 		tlsConfig = c.TLS()
 	}
+	for _, w := range file.forwarders {
+		target, err := w.open(cmd.OutOrStdout())
+		if err == nil {
+			err = target.Close()
+		}
+		if err != nil {
+			return &usageError{fmt.Errorf("forwarder %s: %w", w.Name, err)}
+		}
+	}
 	if f.check {
 		_, err := fmt.Fprintf(cmd.OutOrStdout(), "the settings are right: %d sources, %d forwarders\n", len(file.sources), len(file.forwarders))
 		return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -211,12 +212,19 @@ func readReceiveFile(file string) (f receiveFile, err error) {
 	if err != nil {
 		return f, err
 	}
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	for document := range 2 {
+		var whole any
+		if err := dec.Decode(&whole); err == nil && document > 0 {
+			return f, fmt.Errorf("%s: has more than one document", file)
+		}
+	}
 	for key, into := range map[string]any{keySources: &f.sources, keyForwarders: &f.forwarders} {
 		path, err := yaml.PathString("$." + key)
 		if err != nil {
 			return f, err
 		}
-		node, err := path.ReadNode(strings.NewReader(string(text)))
+		node, err := path.ReadNode(bytes.NewReader(text))
 		if yaml.IsNotFoundNodeError(err) {
 			continue
 		}

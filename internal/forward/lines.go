@@ -97,18 +97,19 @@ type FileConfig struct {
 }
 
 // File returns a target that writes a line for each event to a file, which is on the
-// disk before the event counts as taken.
+// disk before the event counts as taken. The file is opened when it is first needed.
 func File(c FileConfig) (Target, error) {
-	t := &fileTarget{config: c}
-	if err := t.open(); err != nil {
+	if info, err := os.Stat(filepath.Dir(c.Path)); err != nil {
 		return nil, fmt.Errorf("forward: %w", err)
+	} else if !info.IsDir() {
+		return nil, fmt.Errorf("forward: %s is not a directory", filepath.Dir(c.Path))
 	}
-	return t, nil
+	return &fileTarget{config: c}, nil
 }
 
 type fileTarget struct {
 	config FileConfig
-	file   *os.File
+	file   *os.File // nil: it is to be opened
 	size   int64 // of what is whole and on the disk
 	buf    []byte
 }
