@@ -431,9 +431,14 @@ func replayInbox(cmd *cobra.Command, in *inboxes.Inbox, o *output, args []string
 	}
 	dead, _ := cmd.Flags().GetBool("dead")
 	everything, _ := cmd.Flags().GetBool("all")
-	filter := q != inboxes.Query{}
-	if selected := len(ids) > 0; selected == (filter || everything || dead) && (selected || !everything) {
-		return &usageError{errors.New("say which events: their numbers, or --from, --to, --event, --source, --dead or --all")}
+	ways := 0
+	for _, way := range []bool{len(ids) > 0, dead || q != inboxes.Query{}, everything} {
+		if way {
+			ways++
+		}
+	}
+	if ways != 1 {
+		return &usageError{errors.New("say which events: their numbers, or --from, --to, --event, --source and --dead, or --all")}
 	}
 	replays := []*inboxes.Replay{{Forwarder: name, Dead: dead, From: q.From, To: q.To, Source: q.Source, Name: q.Name}}
 	if len(ids) > 0 {

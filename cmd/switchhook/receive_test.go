@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -260,10 +261,14 @@ func TestKillGateway(t *testing.T) {
 	}
 }
 
-// adminOf starts a gateway and returns it with the URL of its admin address.
-func (g *gatewayDir) withAdmin(args ...string) (*running, string) {
+// withAdmin starts the gateway and returns it with the URL of its admin address.
+func (g *gatewayDir) withAdmin() (*running, string) {
 	g.t.Helper()
-	cmd := exec.Command(program(g.t), append([]string{"receive", "--ready", "--config", g.config}, args...)...)
+	return g.startWithAdmin(exec.Command(program(g.t), "receive", "--ready", "--config", g.config))
+}
+
+func (g *gatewayDir) startWithAdmin(cmd *exec.Cmd) (*running, string) {
+	g.t.Helper()
 	p := &running{Cmd: cmd, t: g.t}
 	cmd.Stderr = &p.stderr
 	out, err := cmd.StdoutPipe()
@@ -280,6 +285,15 @@ func (g *gatewayDir) withAdmin(args ...string) (*running, string) {
 	}
 	p.url = strings.TrimSpace(lines[0])
 	return p, strings.TrimSpace(lines[1])
+}
+
+// dialSlow is the connection of a client that is slow on purpose.
+func dialSlow(t testing.TB, addr string) (net.Conn, error) {
+	c, err := net.Dial("tcp", addr)
+	if err == nil {
+		t.Cleanup(func() { _ = c.Close() })
+	}
+	return c, err
 }
 
 // While the secret is wrong nothing is accepted and nothing lost. Once it is corrected

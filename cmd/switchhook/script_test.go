@@ -28,6 +28,10 @@ import (
 //	                       refused@example.com, and puts off later@example.com
 //	[!] logged PATTERN     look for a line in the log of the platform
 //	get STATUS PATH        ask for a page as anybody may; it is the next stdout
+//	receive [FLAG...]      start a gateway and set GATEWAY; hangup tells it to reload
+//	send STATUS PATH SECRET ID FILE
+//	                       send the gateway a webhook and expect a status
+//	until PATTERN COMMAND  run a command of the program until its output matches
 //	field NAME PATTERN     set a variable to what the pattern's group finds in
 //	                       the last standard output
 func TestScripts(t *testing.T) {
@@ -44,6 +48,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": serveCmd, "endpoint": endpointCmd, "answer": answerCmd, "settle": settleCmd, "get": getCmd, "field": fieldCmd,
 			"mailserver": mailserverCmd, "logged": loggedCmd,
+			"receive": receiveCmd, "hangup": hangupCmd, "send": sendCmd, "until": untilCmd,
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 	})

@@ -181,7 +181,7 @@ func (b *Inbox) report(err error, units int) {
 		}
 	case err == nil && !t.since.IsZero():
 		b.log.Warn("the inbox can be written again", "after", now.Sub(t.since).Round(time.Millisecond), "refused", t.refused)
-		*t = trouble{}
+		*t = trouble{said: t.said} // a disk may be full for some and not for others
 	}
 	b.broken.Store(!t.since.IsZero())
 }
