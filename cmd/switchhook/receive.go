@@ -35,6 +35,7 @@ type receiveFlags struct {
 	listen, admin         string
 	inbox                 string
 	tlsCert, tlsKey       string
+	acme                  acmeFlags
 	proxies               []string
 	forwardTo             []string
 	retention, duplicates time.Duration
@@ -106,6 +107,7 @@ have what are flags here. Secrets and forwarders are read again on SIGHUP.`,
 	fl.StringVar(&f.listen, "listen", "127.0.0.1:8050", "address to receive webhooks on")
 	fl.StringVar(&f.tlsCert, "tls-cert", "", "file with the certificate and its chain in PEM form; it is read again when it changes. Without one, a proxy has to speak TLS")
 	fl.StringVar(&f.tlsKey, "tls-key", "", "file with the certificate's key")
+	f.acme.add(fl)
 	fl.StringVar(&f.admin, "admin", "", "address for health and metrics, as in 127.0.0.1:8051; not for the public (default: none)")
 	fl.StringSliceVar(&f.proxies, "trusted-proxies", nil, "addresses, as CIDR prefixes, of proxies whose X-Forwarded-For is true")
 	fl.StringSliceVar(&f.forwardTo, "forward-to", nil, "where events go: a URL, file:PATH for lines of JSON, or - for standard output")
@@ -160,6 +162,13 @@ func (f *receiveFlags) run(cmd *cobra.Command) (err error) {
 		}
 		tlsConfig = c.TLS()
 	}
+	acme, err := f.acme.open(log)
+	if err != nil {
+		return &usageError{err}
+	}
+	if acme != nil {
+		tlsConfig, r.acme = acme.TLS(), acme
+	}
 	for _, w := range file.forwarders {
 		target, err := w.open(cmd.OutOrStdout())
 		if err == nil {
@@ -198,6 +207,8 @@ func (f *receiveFlags) settings(log *slog.Logger) (c gateway.Config, err error) 
 		return c, errors.New("--max-connections must be at least 1")
 	case (f.tlsCert == "") != (f.tlsKey == ""):
 		return c, errors.New("--tls-cert and --tls-key go together")
+	case f.tlsCert != "" && len(f.acme.domains) > 0:
+		return c, errors.New("--tls-cert and --acme-domain are two ways to the same end; use one")
 	}
 	for name, address := range map[string]string{"listen": f.listen, "admin": f.admin} {
 		if _, port, err := net.SplitHostPort(address); (err != nil || port == "") && (name == "listen" || address != "") {
@@ -244,6 +255,7 @@ type receiving struct {
 	log     *slog.Logger
 	inbox   *inboxes.Inbox
 	gateway *gateway.Gateway
+	acme    *gateway.ACME // nil: certificates come from elsewhere
 	metrics *forward.Metrics
 
 	mu      sync.Mutex
@@ -301,6 +313,9 @@ func (r *receiving) run(ctx context.Context, c gateway.Config, t *tls.Config, fi
 	helpers.Go(func() { r.reload(helping, forwarding) })
 	if admin != nil {
 		helpers.Go(func() { r.serveAdmin(helping, admin, numbers) })
+	}
+	if r.acme != nil {
+		helpers.Go(func() { r.acme.Run(helping) })
 	}
 	scheme := "http://"
 	if t != nil {

@@ -479,6 +479,8 @@ func TestGatewaySettings(t *testing.T) {
 		"no retention":                 {[]string{"--retention", "0"}, source, "must be more than 0"},
 		"a proxy that is no prefix":    {[]string{"--trusted-proxies", "10.0.0.1"}, source, "is not a CIDR prefix"},
 		"half of TLS":                  {[]string{"--tls-cert", token}, source, "go together"},
+		"TLS in two ways":              {[]string{"--tls-cert", token, "--tls-key", token, "--acme-domain", "hooks.example.com"}, source, "use one"},
+		"no host name":                 {[]string{"--acme-domain", "localhost", "--acme-cache", filepath.Join(dir, "acme")}, source, "--acme-domain: \"localhost\" is not a host name"},
 		"no certificate":               {[]string{"--tls-cert", token, "--tls-key", token}, source, "failed to find any PEM data"},
 		"an address":                   {[]string{"--listen", "8050"}, source, "must be HOST:PORT"},
 		"an admin address":             {[]string{"--admin", "8051"}, source, "must be HOST:PORT"},

@@ -5,6 +5,8 @@ package dnstest
 
 import (
 	"context"
+	"encoding/binary"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -18,11 +20,23 @@ import (
 // address with dashes, as in 10-0-0-1, is that address. All else is 127.0.0.1.
 func Resolver(t testing.TB) *net.Resolver {
 	t.Helper()
+	address := Server(t)
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "udp", address)
+	}}
+}
+
+// Server starts the server until the test ends, and returns its address. It can be
+// asked over UDP and TCP.
+func Server(t testing.TB) string {
+	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
+	address := conn.LocalAddr().String()
 	go func() {
 		buf := make([]byte, 1500)
 		for {
@@ -35,10 +49,39 @@ func Resolver(t testing.TB) *net.Resolver {
 			}
 		}
 	}()
-	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "udp", conn.LocalAddr().String())
-	}}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go serveTCP(c)
+		}
+	}()
+	return address
+}
+
+// serveTCP answers queries that come with their length before them.
+func serveTCP(c net.Conn) {
+	defer c.Close()
+	for {
+		var length [2]byte
+		if _, err := io.ReadFull(c, length[:]); err != nil {
+			return
+		}
+		query := make([]byte, binary.BigEndian.Uint16(length[:]))
+		if _, err := io.ReadFull(c, query); err != nil {
+			return
+		}
+		if packet := answer(query); packet != nil {
+			_, _ = c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(packet))), packet...))
+		}
+	}
 }
 
 func answer(query []byte) []byte {

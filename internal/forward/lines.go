@@ -110,7 +110,7 @@ func File(c FileConfig) (Target, error) {
 type fileTarget struct {
 	config FileConfig
 	file   *os.File // nil: it is to be opened
-	size   int64 // of what is whole and on the disk
+	size   int64    // of what is whole and on the disk
 	buf    []byte
 }
 
