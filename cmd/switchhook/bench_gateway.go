@@ -140,7 +140,7 @@ func (b *bench) deliver(ctx context.Context, url string, n, perSecond int) (late
 	}
 	first, agent := b.take(n), userAgent()
 	took := make(latencies, n)
-	var next atomic.Int64
+	var next, putOff atomic.Int64
 	var wg sync.WaitGroup
 	errs := make(chan error, gatewayConnections)
 	start := time.Now()
@@ -174,7 +174,11 @@ func (b *bench) deliver(ctx context.Context, url string, n, perSecond int) (late
 						return err
 					}
 					took[i] = time.Since(sent)
-					if text, _ := io.ReadAll(res.Body); res.StatusCode != http.StatusNoContent {
+					switch text, _ := io.ReadAll(res.Body); res.StatusCode {
+					case http.StatusNoContent:
+					case http.StatusServiceUnavailable: // the machine is busy with something else
+						putOff.Add(1)
+					default:
 						return fmt.Errorf("answered with %d %s", res.StatusCode, text)
 					}
 				}
@@ -186,6 +190,9 @@ func (b *bench) deliver(ctx context.Context, url string, n, perSecond int) (late
 		if err := <-errs; err != nil {
 			return nil, err
 		}
+	}
+	if k := putOff.Load(); k > 0 {
+		fmt.Fprintf(b.out, "%d of %d were put off with 503\n", k, n)
 	}
 	slices.Sort(took)
 	return took, nil

@@ -50,9 +50,6 @@ func NewACME(c ACMEConfig) (*ACME, error) {
 	if c.Cache == "" {
 		return nil, errors.New("certificates need a directory to be kept in")
 	}
-	if err := os.MkdirAll(c.Cache, 0o700); err != nil {
-		return nil, err
-	}
 	client := &acme.Client{DirectoryURL: c.Directory, UserAgent: "switchhook"}
 	if c.CAs != nil {
 		t := http.DefaultTransport.(*http.Transport).Clone()
@@ -77,6 +74,9 @@ const acmeAgain = 10 * time.Minute
 // Run gets the certificates that are not there yet, so that no sender has to wait for
 // one. The gateway has to serve by then, for the authority calls it.
 func (a *ACME) Run(ctx context.Context) {
+	if err := os.MkdirAll(a.config.Cache, 0o700); err != nil {
+		a.config.Log.Error("certificates cannot be kept; each start has new ones issued, and authorities limit how many", "err", err)
+	}
 	for _, domain := range a.config.Domains {
 		for ctx.Err() == nil {
 			c, err := a.manager.GetCertificate(&tls.ClientHelloInfo{ServerName: domain, SupportedProtos: []string{"h2", "http/1.1"}, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}})
