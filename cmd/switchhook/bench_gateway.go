@@ -174,7 +174,9 @@ func (b *bench) deliver(ctx context.Context, url string, n, perSecond int) (late
 						return err
 					}
 					took[i] = time.Since(sent)
-					switch text, _ := io.ReadAll(res.Body); res.StatusCode {
+					text, _ := io.ReadAll(res.Body)
+					_ = res.Body.Close()
+					switch res.StatusCode {
 					case http.StatusNoContent:
 					case http.StatusServiceUnavailable: // the machine is busy with something else
 						putOff.Add(1)

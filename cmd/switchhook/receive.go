@@ -279,13 +279,13 @@ func (r *receiving) run(ctx context.Context, c gateway.Config, t *tls.Config, fi
 	if err != nil {
 		return listenError("listen", r.flags.listen, err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }() // the server has done so already, if it ran
 	var admin net.Listener
 	if r.flags.admin != "" {
 		if admin, err = net.Listen("tcp", r.flags.admin); err != nil {
 			return listenError("admin", r.flags.admin, err)
 		}
-		defer admin.Close()
+		defer func() { _ = admin.Close() }()
 	}
 	ignoreFileSize()
 	if r.inbox, err = inboxes.Open(ctx, inboxes.Options{File: r.flags.inbox, Serve: true, Horizon: r.flags.duplicates, Log: r.log}); err != nil {

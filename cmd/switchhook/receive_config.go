@@ -316,7 +316,7 @@ func (s sourceFile) source(report func(*http.Request, error)) (own gateway.Sourc
 }
 
 // defaultTokenPath is where tokens are asked for unless the source says otherwise.
-const defaultTokenPath = "/oauth/token"
+const defaultTokenPath = "/oauth/token" //nolint:gosec // it is where secrets are asked for, and none
 
 func (a authFile) auth(own *gateway.Source, report func(*http.Request, error)) (webhook.Auth, error) {
 	set := 0

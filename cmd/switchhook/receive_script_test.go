@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"strconv"
 	"syscall"
-	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -59,7 +58,7 @@ func untilCmd(ts *testscript.TestScript, _ bool, args []string) {
 	pattern, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
 	s := scriptOf(ts)
-	waitFor(s.t.(testing.TB), args[0], func() bool {
+	waitFor(s.t, args[0], func() bool {
 		cmd := exec.Command(program(s.t), args[1:]...)
 		cmd.Dir = ts.Getenv("WORK")
 		cmd.Env = append(os.Environ(), "SWITCHHOOK_CONFIG="+ts.Getenv("SWITCHHOOK_CONFIG"))

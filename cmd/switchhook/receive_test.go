@@ -137,10 +137,9 @@ func (s *senders) numbers() (ids []string) {
 
 // backend is where a gateway forwards to.
 type backend struct {
-	url  string
-	mu   sync.Mutex
-	down bool
-	got  map[string]*forwarded // by request id
+	url string
+	mu  sync.Mutex
+	got map[string]*forwarded // by request id
 
 	repeated int
 	order    []string // as they came first
@@ -167,15 +166,11 @@ func openBackend(t testing.TB) *backend {
 	return b
 }
 
-func (b *backend) take(w http.ResponseWriter, r *http.Request) {
+func (b *backend) take(_ http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	id, key := r.Header.Get(webhook.HeaderRequestID), r.Header.Get("Idempotency-Key")
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.down {
-		w.WriteHeader(http.StatusBadGateway)
-		return
-	}
 	f := b.got[id]
 	if f == nil {
 		f = &forwarded{key: key, body: string(body)}
@@ -188,12 +183,6 @@ func (b *backend) take(w http.ResponseWriter, r *http.Request) {
 	if f.key != key || f.body != string(body) || key == "" {
 		b.faults = append(b.faults, fmt.Sprintf("%s came as %s %s, and then as %s %s", id, f.key, f.body, key, body))
 	}
-}
-
-func (b *backend) set(down bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.down = down
 }
 
 // lacks returns how many of the ids have not come.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -137,9 +138,7 @@ func (h *httpTarget) post(ctx context.Context, m *Message) error {
 	if m.Replay {
 		req.Header.Set(HeaderReplay, "true")
 	}
-	for name, values := range h.config.Header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, h.config.Header)
 	res, err := h.client.Do(req)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return fmt.Errorf("no answer within %v", h.config.Timeout)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -126,11 +127,13 @@ func TestHTTPAnswers(t *testing.T) {
 		want   string // in the error; empty: there is none
 		later  time.Duration
 	}{
-		"200":         {func(http.ResponseWriter, *http.Request) {}, "", "", 0},
-		"204":         {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, "", "", 0},
-		"400":         {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no\x1b[31m", 400) }, "", `status 400: "no\x1b[31m\n"`, 0},
-		"500":         {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, "", "status 500", 0},
-		"a redirect":  {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 307) }, "", "status 307", 0},
+		"200": {func(http.ResponseWriter, *http.Request) {}, "", "", 0},
+		"204": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, "", "", 0},
+		"400": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no\x1b[31m", 400) }, "", `status 400: "no\x1b[31m\n"`, 0},
+		"500": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, "", "status 500", 0},
+		"a redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		}, "", "status 307", 0},
 		"retry-after": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "42"); w.WriteHeader(503) }, "", "status 503", 42 * time.Second},
 		"a break": {func(w http.ResponseWriter, _ *http.Request) {
 			panic(http.ErrAbortHandler)
@@ -246,7 +249,7 @@ func TestLinesKeepBodies(t *testing.T) {
 		if err := json.Unmarshal(line, &got); err != nil || bytes.Count(line, []byte("\n")) != 1 || line[len(line)-1] != '\n' {
 			rt.Fatalf("%q: %v", line, err)
 		}
-		if whole := append(got.Base64, bytes.TrimSpace(got.Body)...); !bytes.Equal(whole, body) && !bytes.Equal(whole, bytes.TrimSpace(body)) {
+		if whole := slices.Concat(got.Base64, bytes.TrimSpace(got.Body)); !bytes.Equal(whole, body) && !bytes.Equal(whole, bytes.TrimSpace(body)) {
 			rt.Fatalf("%q became %q", body, line)
 		}
 		if json.Valid(body) && utf8.Valid(body) && !bytes.ContainsAny(body, "\r\n") && !bytes.Contains(line, body) {

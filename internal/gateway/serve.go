@@ -56,6 +56,8 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener, t *tls.Config) erro
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = server.Close()
 	}
-	<-served
+	if end := <-served; !errors.Is(end, http.ErrServerClosed) {
+		err = errors.Join(err, end)
+	}
 	return err
 }

@@ -120,8 +120,11 @@ func (h *held) full(s *Suspect, most Bounds) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	size := len(s.Body) + weight
-	return h.known && !(h.all[s.Source].room(size, most) &&
-		h.from[from{s.Source, s.Remote}].room(size, Bounds{(most.Requests + 1) / 2, (most.Bytes + 1) / 2}))
+	if !h.known {
+		return false
+	}
+	half := Bounds{(most.Requests + 1) / 2, (most.Bytes + 1) / 2}
+	return !h.all[s.Source].room(size, most) || !h.from[from{s.Source, s.Remote}].room(size, half)
 }
 
 // none reports whether nothing of a source is there.
