@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -169,6 +170,12 @@ type answer struct {
 // ServeHTTP answers a request.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
+	defer func() {
+		if p := recover(); p != nil {
+			g.log.Error("a request could not be answered for a mistake in this program; the sender is asked to try again", "panic", p, "stack", string(debug.Stack()))
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}()
 	s := g.current.Load()
 	// Not the decoded path: nothing is to be found under two names.
 	path := r.URL.EscapedPath()
