@@ -54,6 +54,7 @@ var arrows = map[string][]string{
 	"internal/hook":     {},
 	"internal/inbox":    {},
 	"internal/memnet":   {},
+	"internal/pgtest":   {},
 	"internal/seal":     {},
 	"internal/smtptest": {},
 	"webhook":           {},
