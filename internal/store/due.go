@@ -6,8 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"zombiezen.com/go/sqlite"
-
 	"github.com/switchhook/switchhook/internal/deliver"
 	"github.com/switchhook/switchhook/internal/hook"
 )
@@ -144,18 +142,17 @@ const (
 )
 
 func (s *sqliteDB) claim(node int64, now time.Time, want []deliver.Want) (claims []deliver.Claim, err error) {
-	done := make(chan error, 1)
-	s.submit(unit{done: done, call: func(c *sqlite.Conn) error {
+	err = s.do(unit{call: func(t tx) error {
 		claims = make([]deliver.Claim, len(want))
 		for i, w := range want {
 			var err error
-			if claims[i], err = claimDue(sqliteTx{c, s}, node, millis(now), w); err != nil {
+			if claims[i], err = claimDue(t, node, millis(now), w); err != nil {
 				return err
 			}
 		}
 		return nil
 	}})
-	return claims, <-done
+	return claims, err
 }
 
 func claimDue(t tx, node, now int64, w deliver.Want) (deliver.Claim, error) {

@@ -191,7 +191,7 @@ func TestNumbersAmongOthers(t *testing.T) {
 // Work that comes in large pieces does not gather in one transaction: others would have
 // to wait for all of it.
 func TestManyRowsAreCut(t *testing.T) {
-	s := &sqliteDB{queue: make([]unit, 20)}
+	s := &committer{queue: make([]unit, 20)}
 	for i := range s.queue {
 		s.queue[i].many = 1000
 	}

@@ -90,9 +90,7 @@ const (
 )
 
 func (s *sqliteDB) publish(pubs []*intake.Publication) error {
-	done := make(chan error, 1)
-	s.submit(unit{publish: pubs, done: done})
-	return <-done
+	return s.do(unit{publish: pubs})
 }
 
 func (s *sqliteDB) applyPublish(pubs []*intake.Publication) error {

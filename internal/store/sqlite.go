@@ -6,22 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
-	"math"
 	"os"
 	"path"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/gofrs/flock"
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitemigration"
 	"zombiezen.com/go/sqlite/sqlitex"
 
-	"github.com/switchhook/switchhook/internal/deliver"
 	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/intake"
 )
@@ -38,19 +32,6 @@ const (
 	readers = 4
 	urgents = 2
 
-	// batchRows bounds a transaction, so that nobody waits long for its commit.
-	batchRows = 4096
-
-	// Under load the writer lingers before a commit, to have more in it: each commit
-	// writes whole pages and waits for the disk, however little is in it. Below the
-	// rate, in rows a second, nothing waits.
-	lingerRate = 10_000
-	lingerRows = 1000
-	maxLinger  = 3 * time.Millisecond
-
-	// lazyWait is how long what nobody waits for may wait for a commit to go with.
-	lazyWait = 20 * time.Millisecond
-
 	pageSize = 8192
 
 	// writerCache is the writer's page cache, in KiB. A larger one is slower.
@@ -66,24 +47,15 @@ const (
 	commitBytes = 4 * pageSize
 )
 
-// sqliteDB writes through one goroutine, which commits together whatever has
-// gathered while it was busy, and reads through a few other connections.
+// sqliteDB writes through one goroutine and reads through a few other connections.
 type sqliteDB struct {
+	*committer
 	lock      *flock.Flock // nil unless this process delivers
 	conn      *sqlite.Conn // the writer's
 	pool      *sqlitex.Pool
 	urgent    *sqlitex.Pool
 	directory *hook.Directory
-	log       *slog.Logger
 
-	mu      sync.Mutex
-	queue   []unit
-	closing bool
-	wake    chan struct{}
-	stopped chan struct{}
-
-	lazy       atomic.Bool // a wake-up for what is queued lazily is set
-	load       load
 	checkpoint checkpoint
 	attemptIDs *hook.IDs
 	// typeNumber returns the number of an event type that is known, or 0.
@@ -92,33 +64,12 @@ type sqliteDB struct {
 	followers  followers
 	logged     bool // the writer's: log rows were added for which nobody was woken yet
 
-	scratch []byte  // the writer's
-	trouble trouble // the writer's
-}
-
-// unit is what is committed whole or not at all.
-type unit struct {
-	publish []*intake.Publication
-	finish  *deliver.Finished
-	call    func(*sqlite.Conn) error
-	many    int // rows that call writes, if they are many
-	// alone asks for a transaction in which nothing follows, so that after has run
-	// before the next unit begins.
-	alone bool
-	after func()
-	done  chan error // for publish and call
-}
-
-func (u *unit) rows() int {
-	n := 1
-	for _, p := range u.publish {
-		n += 1 + len(p.Owed)
-	}
-	return n
+	scratch []byte // the writer's
 }
 
 func openSQLite(ctx context.Context, file string, dir *hook.Directory, typeNumber func(string) int64, o Options) (_ *sqliteDB, err error) {
-	s := &sqliteDB{directory: dir, log: o.Log, typeNumber: typeNumber, targets: map[hook.Target]int64{}, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
+	s := &sqliteDB{directory: dir, typeNumber: typeNumber, targets: map[hook.Target]int64{}}
+	s.committer = newCommitter(s, o.Log)
 	defer func() {
 		if err != nil {
 			_ = s.release() // there is a first error already
@@ -322,178 +273,7 @@ func pragmaInt(c *sqlite.Conn, name string) (n int, err error) {
 	return n, err
 }
 
-// submit queues a unit for the writer.
-func (s *sqliteDB) submit(u unit) {
-	s.mu.Lock()
-	closing := s.closing
-	if !closing {
-		s.queue = append(s.queue, u)
-	}
-	s.mu.Unlock()
-	switch {
-	case closing:
-		u.end(errClosed)
-	case u.finish != nil && u.finish.Lazy:
-		if s.lazy.CompareAndSwap(false, true) {
-			time.AfterFunc(lazyWait, func() {
-				s.lazy.Store(false)
-				s.wakeWriter()
-			})
-		}
-	default:
-		s.wakeWriter()
-	}
-}
-
-func (s *sqliteDB) wakeWriter() {
-	select {
-	case s.wake <- struct{}{}:
-	default: // it will look anyway
-	}
-}
-
-var errClosed = errors.New("store: closed")
-
-func (u *unit) end(err error) {
-	switch {
-	case u.finish != nil:
-		u.finish.Done(err)
-	case u.done != nil:
-		u.done <- err
-	}
-}
-
-// run commits what is queued until the database is closed.
-func (s *sqliteDB) run() {
-	defer close(s.stopped)
-	for range s.wake {
-		for {
-			s.linger()
-			s.mu.Lock()
-			batch, rows := s.cut()
-			closing := s.closing && len(s.queue) == 0
-			s.mu.Unlock()
-			if len(batch) == 0 {
-				if closing {
-					return
-				}
-				break
-			}
-			s.commit(batch)
-			s.load.add(rows, time.Now())
-			clear(batch)
-			s.checkpoint.step(s.conn, s.log)
-		}
-	}
-}
-
-// load is how fast rows come in, lately.
-type load struct {
-	rate float64 // rows a second
-	last time.Time
-}
-
-// loadMemory is how far back the rate looks.
-const loadMemory = 20 * time.Millisecond
-
-// add takes note of a commit.
-func (l *load) add(rows int, now time.Time) {
-	since := now.Sub(l.last)
-	if since <= 0 {
-		return
-	}
-	weight := 1 - math.Exp(-since.Seconds()/loadMemory.Seconds())
-	l.rate += (float64(rows)/since.Seconds() - l.rate) * weight
-	l.last = now
-}
-
-// linger waits for more to commit, if more is sure to come.
-func (s *sqliteDB) linger() {
-	if s.load.rate < lingerRate {
-		return
-	}
-	s.mu.Lock()
-	missing := lingerRows - len(s.queue)
-	s.mu.Unlock()
-	if missing > 0 {
-		time.Sleep(min(maxLinger, time.Duration(float64(missing)/s.load.rate*float64(time.Second))))
-	}
-}
-
-// cut takes the units of the next transaction off the queue.
-func (s *sqliteDB) cut() (batch []unit, rows int) {
-	// What comes in large pieces is no reason to linger: none of it comes alone.
-	n, full := 0, 0
-	for n < len(s.queue) && rows+full < batchRows {
-		u := &s.queue[n]
-		rows += u.rows()
-		full += u.many
-		n++
-		if u.alone {
-			break
-		}
-	}
-	batch = s.queue[:n:n]
-	if s.queue = s.queue[n:]; len(s.queue) == 0 {
-		s.queue = nil
-	}
-	return batch, rows
-}
-
-// commit writes the units in one transaction. If that fails through the fault of
-// one of them, each gets a transaction of its own, so that none has to suffer
-// for another.
-func (s *sqliteDB) commit(batch []unit) {
-	err := s.transact(batch)
-	if err != nil && len(batch) > 1 && !outOfOrder(err) {
-		for i := range batch {
-			s.commit(batch[i : i+1])
-		}
-		return
-	}
-	s.report(err, len(batch))
-	if err != nil && outOfOrder(err) {
-		err = unavailable(err)
-	}
-	for i := range batch {
-		u := &batch[i]
-		if err == nil && u.after != nil {
-			u.after()
-		}
-		u.end(err)
-	}
-	if s.logged {
-		s.logged = false
-		s.followers.wake()
-	}
-}
-
-// trouble is a time in which nothing can be written.
-type trouble struct {
-	since, said time.Time
-	refused     int
-}
-
-// sayAgain is how often trouble is logged: the log may be on the same full disk.
-const sayAgain = 10 * time.Second
-
-// report logs when writing begins to fail, that it goes on failing, and its end.
-func (s *sqliteDB) report(err error, units int) {
-	t := &s.trouble
-	switch now := time.Now(); {
-	case err != nil && outOfOrder(err):
-		if t.since.IsZero() {
-			t.since = now
-		}
-		if t.refused += units; now.Sub(t.said) >= sayAgain {
-			t.said = now
-			s.log.Error("the store cannot write; it tries again with every request", "err", err, "since", t.since, "refused", t.refused)
-		}
-	case err == nil && !t.since.IsZero():
-		s.log.Warn("the store can write again", "after", now.Sub(t.since).Round(time.Millisecond), "refused", t.refused)
-		*t = trouble{}
-	}
-}
+func (s *sqliteDB) outOfOrder(err error) bool { return outOfOrder(err) }
 
 // outOfOrder reports whether it is the disk that failed, and not a statement.
 func outOfOrder(err error) bool {
@@ -532,7 +312,8 @@ func (s *sqliteDB) apply(batch []unit) error {
 		case u.publish != nil:
 			err = s.applyPublish(u.publish)
 		default:
-			err = u.call(s.conn)
+			err = u.call(sqliteTx{s.conn, s})
+			s.checkpoint.add(2 * 300 * u.many)
 		}
 		if err != nil {
 			return err
@@ -559,19 +340,21 @@ func step(st *sqlite.Stmt) error {
 	return err
 }
 
+// rest wakes those who follow the log, and moves the write-ahead log on.
+func (s *sqliteDB) rest() {
+	if s.logged {
+		s.logged = false
+		s.followers.wake()
+	}
+	s.checkpoint.step(s.conn, s.log)
+}
+
 func (s *sqliteDB) write(f func(tx) error, after func()) error {
-	done := make(chan error, 1)
-	s.submit(unit{call: func(c *sqlite.Conn) error { return f(sqliteTx{c, s}) }, alone: after != nil, after: after, done: done})
-	return <-done
+	return s.do(unit{call: f, alone: after != nil, after: after})
 }
 
 func (s *sqliteDB) writeMany(rows int, f func(tx) error) error {
-	done := make(chan error, 1)
-	s.submit(unit{many: rows, done: done, call: func(c *sqlite.Conn) error {
-		s.checkpoint.add(2 * 300 * rows)
-		return f(sqliteTx{c, s})
-	}})
-	return <-done
+	return s.do(unit{call: f, many: rows})
 }
 
 func (s *sqliteDB) read(ctx context.Context, f func(tx) error) error { return readFrom(ctx, s.pool, f) }
@@ -597,11 +380,7 @@ func readFrom(ctx context.Context, p *sqlitex.Pool, f func(tx) error) error {
 func (s *sqliteDB) follow() (<-chan struct{}, func()) { return s.followers.follow() }
 
 func (s *sqliteDB) close() error {
-	s.mu.Lock()
-	s.closing = true
-	s.mu.Unlock()
-	s.wakeWriter()
-	<-s.stopped
+	s.committer.close()
 	return s.release()
 }
 
