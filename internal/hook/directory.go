@@ -74,6 +74,14 @@ func (c *Change) Empty() bool {
 		len(c.RemoveInstallations)+len(c.RemoveSubscriptions)+len(c.RemoveApps)+len(c.RemoveUsers)+len(c.RemoveGroups) == 0
 }
 
+// Load puts what is stored into the directory, which has that version then.
+func (d *Directory) Load(c Change, version int64) {
+	d.Apply(c)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.version = version
+}
+
 // Apply makes the change and returns the directory's new version.
 func (d *Directory) Apply(c Change) int64 {
 	d.mu.Lock()

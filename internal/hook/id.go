@@ -82,10 +82,18 @@ func (s *IDs) Next(now time.Time) int64 {
 		last := s.last.Load()
 		next := max(last+1, floor)
 		if s.last.CompareAndSwap(last, next) {
-			const mask = 1<<sequenceBits - 1
-			return next>>sequenceBits<<(sequenceBits+nodeBits) | s.node<<sequenceBits | next&mask
+			return s.id(next)
 		}
 	}
+}
+
+// Last returns the id that was given last: what is given from now on is higher.
+func (s *IDs) Last() int64 { return s.id(s.last.Load()) }
+
+// id writes milliseconds and sequence with the node between them.
+func (s *IDs) id(n int64) int64 {
+	const mask = 1<<sequenceBits - 1
+	return n>>sequenceBits<<(sequenceBits+nodeBits) | s.node<<sequenceBits | n&mask
 }
 
 // SubscriptionKey numbers a subscription where its text id would be too long:

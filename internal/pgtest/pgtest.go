@@ -38,7 +38,16 @@ var shared = sync.OnceValues(func() (*Server, error) {
 func Database(t testing.TB, fill *Fill) string {
 	t.Helper()
 	if admin := os.Getenv(Variable); admin != "" {
-		database := create(t, admin, "")
+		name, err := create(admin, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := drop(admin, name); err != nil {
+				t.Error(err)
+			}
+		})
+		database := withDatabase(admin, name)
 		if fill != nil {
 			if err := fill.Do(database); err != nil {
 				t.Fatal(err)
@@ -50,55 +59,70 @@ func Database(t testing.TB, fill *Fill) string {
 	if err != nil {
 		failed(t, err)
 	}
-	template := ""
-	if fill != nil {
-		if template, err = fill.template(s); err != nil {
-			t.Fatal(err)
-		}
+	if fill == nil {
+		fill = &nothing
 	}
-	return create(t, s.URL(), template)
+	name, err := fill.copy(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Nobody waits for it: the server is ours and ends with the tests.
+	t.Cleanup(func() { go func() { _ = drop(s.URL(), name) }() })
+	return withDatabase(s.URL(), name)
 }
 
 // Fill fills databases, all in the same way. Do must close its connections.
 type Fill struct {
 	Do func(database string) error
 
-	once sync.Once
+	once   sync.Once
+	copies chan copied
+}
+
+// nothing leaves databases empty.
+var nothing = Fill{Do: func(string) error { return nil }}
+
+// copied is a copy of a database that has been filled.
+type copied struct {
 	name string
 	err  error
 }
 
-// template returns the name of a database that has been filled.
-func (f *Fill) template(s *Server) (string, error) {
+// copy returns the name of a copy. The next one is made meanwhile: it takes a while.
+func (f *Fill) copy(s *Server) (string, error) {
 	f.once.Do(func() {
-		f.name = newName()
-		if f.err = execute(s.URL(), "CREATE DATABASE "+f.name); f.err == nil {
-			f.err = f.Do(withDatabase(s.URL(), f.name))
-		}
+		f.copies = make(chan copied, 1)
+		go func() {
+			template, err := create(s.URL(), "")
+			if err == nil {
+				err = f.Do(withDatabase(s.URL(), template))
+			}
+			for {
+				c := copied{err: err}
+				if err == nil {
+					c.name, c.err = create(s.URL(), template)
+				}
+				f.copies <- c
+			}
+		}()
 	})
-	return f.name, f.err
+	c := <-f.copies
+	return c.name, c.err
 }
 
 func newName() string { return "switchhook_test_" + strings.ToLower(rand.Text()) }
 
-// create makes a database and removes it when the test ends.
-func create(t testing.TB, admin, template string) string {
-	t.Helper()
-	name := newName()
+// create makes a database, empty or as another one is.
+func create(admin, template string) (name string, err error) {
+	name = newName()
 	query := "CREATE DATABASE " + name
 	if template != "" {
 		query += " TEMPLATE " + template
 	}
-	if err := execute(admin, query); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := execute(admin, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
-			t.Error(err)
-		}
-	})
-	return withDatabase(admin, name)
+	return name, execute(admin, query)
 }
+
+func drop(admin, name string) error { return execute(admin, "DROP DATABASE "+name+" WITH (FORCE)") }
 
 // execute runs one statement.
 func execute(database, query string) error {

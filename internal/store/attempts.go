@@ -14,7 +14,7 @@ const (
 	insertAttempt = `
 		INSERT INTO attempts (` + attemptColumns + `, part)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)`
-	selectAttempts = `SELECT ` + attemptColumns + `, ifnull(url, ''), ifnull(auth_mode, 0), ifnull(header, '') FROM attempts LEFT JOIN targets USING (target) `
+	selectAttempts = `SELECT ` + attemptColumns + `, coalesce(url, ''), coalesce(auth_mode, 0), coalesce(header, '') FROM attempts LEFT JOIN targets USING (target) `
 )
 
 func (t sqliteTx) insertAttempt(a *hook.Attempt) error {

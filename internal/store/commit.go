@@ -163,6 +163,30 @@ func (c *committer) close() {
 	<-c.stopped
 }
 
+// refuse ends what is queued, and what will be submitted, with an error, until it is
+// called with nil.
+func (c *committer) refuse(err error) {
+	if err != nil {
+		err = unavailable(err)
+	}
+	c.mu.Lock()
+	c.refusing = err
+	var refused []unit
+	if err != nil {
+		refused, c.queue = c.queue, nil
+	}
+	c.mu.Unlock()
+	for i := range refused {
+		refused[i].end(err)
+	}
+}
+
+func (c *committer) isClosing() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closing
+}
+
 // load is how fast rows come in, lately.
 type load struct {
 	rate float64 // rows a second

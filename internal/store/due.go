@@ -23,7 +23,7 @@ func (db *DB) Claim(ctx context.Context, n deliver.Node, now time.Time, want []d
 	}
 	claims, err := db.sql.claim(n.ID, now, want)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, db.giveBack(n, claims))
 	}
 	// The bodies are read beside the writer: those of a large backlog have to come
 	// from the disk, and nobody should have to wait for that.
@@ -44,25 +44,21 @@ func (db *DB) Claim(ctx context.Context, n deliver.Node, now time.Time, want []d
 // readEvents reads the events of what was claimed, and takes those deliveries out
 // whose event is gone or damaged: one must not keep the others from being sent.
 func (db *DB) readEvents(ctx context.Context, claims []deliver.Claim) (lost []deliver.Outstanding, err error) {
-	err = db.sql.readNow(ctx, func(t tx) error {
-		for i := range claims {
-			c := &claims[i]
-			for j := range c.Deliveries {
-				d := &c.Deliveries[j]
-				err := t.query(selectEvent+`WHERE id = $1`, func(r row) error {
-					var err error
-					if d.Event, _, err = db.scanEvent(r); err != nil {
-						d.Event = nil
-						db.log.Error("the event of an outstanding delivery cannot be read", "delivery", d.ID, "err", err)
-					}
-					return nil
-				}, int64(d.ID.Event))
-				if err != nil {
-					return err
-				}
-			}
+	var all []*deliver.Outstanding
+	for i := range claims {
+		for j := range claims[i].Deliveries {
+			all = append(all, &claims[i].Deliveries[j])
 		}
-		return nil
+	}
+	err = db.sql.readNow(ctx, func(t tx) error {
+		return t.each(selectEvent+`WHERE id = $1`, len(all), func(i int) []any { return []any{int64(all[i].ID.Event)} }, func(i int, r row) error {
+			var err error
+			if all[i].Event, _, err = db.scanEvent(r); err != nil {
+				all[i].Event = nil
+				db.log.Error("the event of an outstanding delivery cannot be read", "delivery", all[i].ID, "err", err)
+			}
+			return nil
+		})
 	})
 	if err != nil {
 		return nil, err
@@ -82,13 +78,12 @@ func (db *DB) readEvents(ctx context.Context, claims []deliver.Claim) (lost []de
 // writeOff ends deliveries whose event is gone.
 func (db *DB) writeOff(lost []deliver.Outstanding, now time.Time) error {
 	return db.sql.write(func(t tx) error {
+		var all []hook.Delivery
 		for _, d := range lost {
 			db.log.Error("an outstanding delivery is written off: its event is gone", "delivery", d.ID)
-			if err := callOff(t, d.Delivery, now, "its event is gone"); err != nil {
-				return err
-			}
+			all = append(all, d.Delivery)
 		}
-		return nil
+		return callOff(t, all, now, "its event is gone")
 	}, nil)
 }
 
@@ -111,17 +106,15 @@ func (db *DB) giveBack(n deliver.Node, claims []deliver.Claim) error {
 
 // release takes deliveries out of the node's hand again.
 func (db *DB) release(n deliver.Node, claims []deliver.Claim) error {
+	var all []deliver.Outstanding
+	for _, c := range claims {
+		all = append(all, c.Deliveries...)
+	}
 	return db.sql.write(func(t tx) error {
-		for _, c := range claims {
-			for _, d := range c.Deliveries {
-				_, err := t.exec(`UPDATE due SET node = 0 WHERE subscription = $1 AND due_at = $2 AND event_id = $3 AND node = $4`,
-					int64(c.Subscription), dueMillis(d.Due), int64(d.ID.Event), n.ID)
-				if err != nil {
-					return err
-				}
-			}
-		}
-		return nil
+		return t.each(`UPDATE due SET node = 0 WHERE subscription = $1 AND due_at = $2 AND event_id = $3 AND node = $4`, len(all), func(i int) []any {
+			d := &all[i]
+			return []any{int64(d.ID.Subscription), dueMillis(d.Due), int64(d.ID.Event), n.ID}
+		}, nil)
 	}, nil)
 }
 
@@ -165,21 +158,29 @@ func claimDue(t tx, node, now int64, w deliver.Want) (deliver.Claim, error) {
 	if err != nil {
 		return c, err
 	}
-	lates := min(len(late), max(1, w.Limit/lateShare, w.Limit-len(first)))
-	firsts := min(len(first), w.Limit-lates)
-	c.More = lates < len(late) || firsts < len(first)
-	bytes := 0
-	for _, r := range slices.Concat(first[:firsts], late[:lates]) {
-		if bytes += r.size; bytes > w.Bytes && len(c.Deliveries) > 0 {
-			c.More = true
-			break
-		}
-		if _, err := t.exec(takeDue, node, int64(w.Subscription), millis(r.Due), int64(r.ID.Event)); err != nil {
+	c.Deliveries, c.More = choose(w, first, late)
+	for _, d := range c.Deliveries {
+		if _, err := t.exec(takeDue, node, int64(w.Subscription), millis(d.Due), int64(d.ID.Event)); err != nil {
 			return c, err
 		}
-		c.Deliveries = append(c.Deliveries, r.Outstanding)
 	}
 	return c, t.query(selectNext, func(r row) error { c.Next = fromMillis(r.int(0)); return nil }, int64(w.Subscription), now)
+}
+
+// choose picks what is taken, of one more than wanted of each, and says whether there
+// is more.
+func choose(w deliver.Want, first, late []dueRow) (taken []deliver.Outstanding, more bool) {
+	lates := min(len(late), max(1, w.Limit/lateShare, w.Limit-len(first)))
+	firsts := min(len(first), w.Limit-lates)
+	more = lates < len(late) || firsts < len(first)
+	bytes := 0
+	for _, r := range slices.Concat(first[:firsts], late[:lates]) {
+		if bytes += r.size; bytes > w.Bytes && len(taken) > 0 {
+			return taken, true
+		}
+		taken = append(taken, r.Outstanding)
+	}
+	return taken, more
 }
 
 type dueRow struct {
@@ -191,20 +192,20 @@ type dueRow struct {
 // wanted, so that it is known whether there are more.
 func dueRows(t tx, w deliver.Want, from, to int64) (rows []dueRow, err error) {
 	err = t.query(selectDue, func(r row) error {
-		rows = append(rows, dueRow{
-			Outstanding: deliver.Outstanding{
-				Delivery: hook.Delivery{
-					ID:    hook.DeliveryID{Event: hook.EventID(r.int(1)), Subscription: w.Subscription},
-					Due:   fromMillis(r.int(0)),
-					Tries: int(r.int(2)),
-				},
-				Generation: r.int(3),
-			},
-			size: int(r.int(4)),
-		})
+		rows = append(rows, scanDue(r, w.Subscription))
 		return nil
 	}, int64(w.Subscription), from, to, w.Limit+1)
 	return rows, err
+}
+
+func scanDue(r row, k hook.SubscriptionKey) dueRow {
+	return dueRow{
+		Outstanding: deliver.Outstanding{
+			Delivery:   hook.Delivery{ID: hook.DeliveryID{Event: hook.EventID(r.int(1)), Subscription: k}, Due: fromMillis(r.int(0)), Tries: int(r.int(2))},
+			Generation: r.int(3),
+		},
+		size: int(r.int(4)),
+	}
 }
 
 // Backlogs returns the subscriptions that have outstanding deliveries, in anybody's

@@ -516,22 +516,29 @@ func TestExpire(t *testing.T) {
 	onEachStore(t, func(t *testing.T, db *DB) {
 		setup(t, db, 1, 2)
 		n := join(t, db, 0)
-		done, owed := publish(t, db, 1, 1)[0], publish(t, db, 1, 2)[0]
+		done, p := publish(t, db, 1, 1)[0], publication(db, 0, 2)
+		owed := hook.EventID(hook.FirstID(now.Add(testDivision)))
+		p.Event.ID = owed
+		must(t, db.Publish([]*intake.Publication{p}))
 		finish(t, db, n, claim(t, db, n, now, 1, 1).Deliveries[0].Delivery, 204, now)
 		expire := func(at time.Time) { must(t, db.Expire(t.Context(), at)) }
 		expire(now)
 		if _, _, err := db.Event(t.Context(), done); err != nil {
 			t.Errorf("nothing is old yet: %v", err)
 		}
-		expire(now.Add(time.Minute))
+		expire(now.Add(testDivision))
 		if _, _, err := db.Event(t.Context(), done); kindOf(err) != hook.NotFound {
 			t.Errorf("the delivered event: %v", err)
 		}
 		if _, _, err := db.Event(t.Context(), owed); err != nil {
 			t.Errorf("the event that is owed: %v", err)
 		}
-		finish(t, db, n, claim(t, db, n, now, 2, 1).Deliveries[0].Delivery, 204, now.Add(2*time.Minute))
-		expire(now.Add(time.Minute))
+		expire(now.Add(2 * testDivision))
+		if _, _, err := db.Event(t.Context(), owed); err != nil {
+			t.Errorf("the event that is owed: %v", err)
+		}
+		finish(t, db, n, claim(t, db, n, now, 2, 1).Deliveries[0].Delivery, 204, now.Add(2*testDivision))
+		expire(now.Add(2 * testDivision))
 		gone, err := attemptsOf(t, db, hook.DeliveryID{Event: done, Subscription: 1})
 		if err != nil || len(gone) != 0 {
 			t.Errorf("log rows left: %d, %v", len(gone), err)
@@ -539,7 +546,7 @@ func TestExpire(t *testing.T) {
 		if _, _, err := db.Event(t.Context(), owed); kindOf(err) != hook.NotFound {
 			t.Errorf("the event when it is not owed any more: %v", err)
 		}
-		expire(now.Add(time.Hour))
+		expire(now.Add(3 * testDivision))
 	})
 }
 

@@ -11,7 +11,7 @@ const (
 
 	// Counted no further than anybody wants to know: a backlog may be of millions.
 	selectAhead = `SELECT 1 FROM due WHERE subscription = $1 AND (due_at, event_id) < ($2, $3) LIMIT $4`
-	countAhead  = `SELECT count(*) FROM (` + selectAhead + `)`
+	countAhead  = `SELECT count(*) FROM (` + selectAhead + `) AS ahead`
 
 	selectChallengeOf = selectAttempts + `WHERE event_id = $1 AND kind = 3 LIMIT 1`
 )

@@ -16,11 +16,11 @@ const (
 	wantedRow = `
 		($1 = 0 OR subscription = $1)
 		AND ($2 = '' OR subscription IN (SELECT key FROM subscriptions WHERE app_id = $2))
-		AND ($3 = 0 OR ifnull(nullif(type_id, 0), (SELECT e.type_id FROM events e WHERE e.id = event_id)) = $3)
+		AND ($3 = 0 OR coalesce(nullif(type_id, 0), (SELECT e.type_id FROM events e WHERE e.id = event_id)) = $3)
 		AND ($4 = 0 OR part % 2 = 1)`
 
-	selectLogAfter  = `SELECT id, ` + wantedRow + ` FROM attempts WHERE id > $5 ORDER BY id LIMIT $6`
-	selectLogBefore = `SELECT id, ` + wantedRow + ` FROM attempts WHERE id < $5 ORDER BY id DESC LIMIT $6`
+	selectLogAfter  = `SELECT id, ` + wantedRow + ` FROM attempts WHERE id > $5 AND id <= $6 ORDER BY id LIMIT $7`
+	selectLogBefore = `SELECT id, ` + wantedRow + ` FROM attempts WHERE id < $5 AND id <= $6 ORDER BY id DESC LIMIT $7`
 
 	// scanLogRows is how many rows are looked at for one page.
 	scanLogRows = 5_000
@@ -43,6 +43,7 @@ func (db *DB) scanLog(ctx context.Context, query string, q hook.LogQuery, from i
 	if q.EventType != "" && wanted == 0 {
 		wanted = math.MaxInt64 // nothing of that type was ever sent
 	}
+	decided := db.sql.decided() // what comes later must not be passed by
 	err = db.sql.read(ctx, func(t tx) error {
 		var ids []int64
 		looked := 0
@@ -55,7 +56,7 @@ func (db *DB) scanLog(ctx context.Context, query string, q hook.LogQuery, from i
 				}
 			}
 			return nil
-		}, int64(q.Subscription), q.App, wanted, q.Failed, from, scanLogRows)
+		}, int64(q.Subscription), q.App, wanted, q.Failed, from, decided, scanLogRows)
 		if more = looked == scanLogRows || errors.Is(err, errEnough); err != nil && !errors.Is(err, errEnough) {
 			return err
 		}
@@ -73,8 +74,9 @@ func (db *DB) scanLog(ctx context.Context, query string, q hook.LogQuery, from i
 
 // LastLogRow returns the id of the latest row of the log, or 0.
 func (db *DB) LastLogRow(ctx context.Context) (id int64, err error) {
+	decided := db.sql.decided()
 	err = db.sql.read(ctx, func(t tx) error {
-		return t.query(`SELECT max(id) FROM attempts`, func(r row) error { id = r.int(0); return nil })
+		return t.query(`SELECT max(id) FROM attempts WHERE id <= $1`, func(r row) error { id = r.int(0); return nil }, decided)
 	})
 	return id, err
 }

@@ -39,6 +39,7 @@ func drawLog(t *rapid.T, db *DB, start time.Time, n int) []*logged {
 	c.Accounts, c.Subscriptions = []*hook.Account{{ID: accountName}}, subs
 	ok(t, db.Change(c, start))
 
+	ids := hook.NewIDs(0, 0) // of this time, and not of what was drawn for another database
 	var pubs []*intake.Publication
 	for i := range 4 {
 		pubs = append(pubs, &intake.Publication{
@@ -146,6 +147,9 @@ func TestWebhookLog(t *testing.T) {
 				if rapid.IntRange(0, 4).Draw(t, "expire") == 0 && len(rows) > 0 {
 					before := instant("before").Truncate(time.Millisecond)
 					ok(t, db.Expire(context.Background(), before))
+					if _, ok := db.sql.(*postgresDB); ok { // which drops whole divisions
+						before = before.Truncate(testDivision)
+					}
 					rows = slices.DeleteFunc(rows, func(r *logged) bool { return r.ID < hook.FirstID(before) })
 					if before.After(start) {
 						for _, r := range rows {

@@ -214,7 +214,11 @@ func putEndpoint(t tx, k hook.SubscriptionKey, in hook.AppState, e *hook.Endpoin
 // loadDirectory reads everything that is configured.
 func (db *DB) loadDirectory(ctx context.Context) error {
 	var c hook.Change
-	err := db.sql.read(ctx, func(t tx) error {
+	var version int64
+	err := db.sql.read(ctx, func(t tx) (err error) {
+		if version, err = db.sql.version(t); err != nil {
+			return err
+		}
 		return firstError(
 			t.query(`SELECT id, name, owner_email, master_id FROM accounts`, func(r row) error {
 				c.Accounts = append(c.Accounts, &hook.Account{ID: r.text(0), Name: r.text(1), OwnerEmail: r.text(2), Master: r.text(3)})
@@ -248,7 +252,7 @@ func (db *DB) loadDirectory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	db.directory.Apply(c)
+	db.directory.Load(c, version)
 	return nil
 }
 
@@ -272,7 +276,7 @@ func (db *DB) scanApp(r row) (*hook.App, error) {
 const selectSubscriptions = `
 	SELECT key, id, app_id, name, events, scope, subscribers, source, auth_mode, auth, max_in_flight, max_per_second, generation, created,
 		p.url, p.state, p.state_reason, p.state_since, p.checked, p.failures,
-		ifnull(d.url, ''), ifnull(d.state, 0), ifnull(d.state_reason, ''), ifnull(d.state_since, 0), ifnull(d.checked, 0), ifnull(d.failures, 'null'), deleted
+		coalesce(d.url, ''), coalesce(d.state, 0), coalesce(d.state_reason, ''), coalesce(d.state_since, 0), coalesce(d.checked, 0), coalesce(d.failures, 'null'), deleted
 	FROM subscriptions
 	JOIN endpoints p ON p.subscription = key AND p.app_state = 'production'
 	LEFT JOIN endpoints d ON d.subscription = key AND d.app_state = 'development' `

@@ -37,30 +37,31 @@ func leaseUntil(n deliver.Node, now time.Time) int64 {
 	return dueMillis(now.Add(n.Lease))
 }
 
-// Renew extends the node's lease. It reports false if the lease had lapsed
-// already: then others may have taken over what the node has in hand.
+// Renew extends the node's lease. It reports false if others have taken over what the
+// node had in hand, because the lease had lapsed. One that had lapsed without anybody
+// taking notice goes on: the database may have been away.
 func (db *DB) Renew(n deliver.Node, now time.Time) (ok bool, err error) {
-	err = db.sql.write(func(t tx) error {
-		rows, err := t.exec(`UPDATE nodes SET lease_until = $1 WHERE id = $2 AND lease_until > $3`, leaseUntil(n, now), n.ID, now.UnixMilli())
+	err = db.sql.writeNow(func(t tx) error {
+		rows, err := t.exec(`UPDATE nodes SET lease_until = $1 WHERE id = $2`, leaseUntil(n, now), n.ID)
 		ok = rows == 1
 		return err
-	}, nil)
+	})
 	return ok, err
 }
 
 // Leave gives back at once whatever the node has in hand.
 func (db *DB) Leave(n deliver.Node) error {
-	return db.sql.write(func(t tx) error {
+	return db.sql.writeNow(func(t tx) error {
 		_, err := t.exec(`DELETE FROM nodes WHERE id = $1`, n.ID)
 		return err
-	}, nil)
+	})
 }
 
 // NextLapse forgets the nodes whose lease has lapsed by now, says whether there
 // were any, and returns when the next of the others' leases lapses: the zero time
 // if none can.
 func (db *DB) NextLapse(self deliver.Node, now time.Time) (lapsed bool, next time.Time, err error) {
-	err = db.sql.write(func(t tx) error {
+	err = db.sql.writeNow(func(t tx) error {
 		rows, err := t.exec(`DELETE FROM nodes WHERE lease_until <= $1 AND id <> $2`, now.UnixMilli(), self.ID)
 		if err != nil {
 			return err
@@ -68,7 +69,7 @@ func (db *DB) NextLapse(self deliver.Node, now time.Time) (lapsed bool, next tim
 		lapsed = rows > 0
 		return t.query(`SELECT min(lease_until) FROM nodes WHERE id <> $1 AND lease_until < $2`,
 			func(r row) error { next = fromMillis(r.int(0)); return nil }, self.ID, int64(math.MaxInt64))
-	}, nil)
+	})
 	return lapsed, next, err
 }
 

@@ -80,7 +80,7 @@ func countNumbers(t tx, f *inventory.Filter) (n int, err error) {
 		}
 		return 1, nil
 	}
-	q, args := `SELECT COALESCE(SUM(numbers), 0) FROM number_counts WHERE true `, []any{}
+	q, args := `SELECT CAST(coalesce(sum(numbers), 0) AS BIGINT) FROM number_counts WHERE true `, []any{}
 	if f.Carrier != 0 {
 		args = append(args, int(f.Carrier))
 		q += fmt.Sprintf("AND carrier = $%d ", len(args))
@@ -286,7 +286,7 @@ func (db *DB) CountNumbers(ctx context.Context, f inventory.Filter) (n int, err 
 }
 
 const selectCarriers = `
-	SELECT code, name, (SELECT COALESCE(SUM(numbers), 0) FROM number_counts WHERE carrier = code) FROM carriers ORDER BY code`
+	SELECT code, name, (SELECT CAST(coalesce(sum(numbers), 0) AS BIGINT) FROM number_counts WHERE carrier = code) FROM carriers ORDER BY code`
 
 // Carriers returns the carriers by their codes, without their apps.
 func (db *DB) Carriers(ctx context.Context) (all []inventory.Carrier, err error) {

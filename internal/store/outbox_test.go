@@ -369,7 +369,7 @@ func TestMailBelongsToItsTransaction(t *testing.T) {
 			if !errors.Is(err, want) {
 				t.Fatal(err)
 			}
-			if all, n := mails(t, db, 10), strings.Count(logged.String(), "\n"); len(all) != 2*i || n != 2*i {
+			if all, n := mails(t, db, 10), strings.Count(logged.String(), "a notice is not sent"); len(all) != 2*i || n != 2*i {
 				t.Errorf("a change that ended with %v left %d mails and %d lines in the log", want, len(all), n)
 			}
 		}

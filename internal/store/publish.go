@@ -163,16 +163,20 @@ func claimKey(t tx, p *intake.Publication) (fresh bool, err error) {
 	}
 	return false, t.query(selectKey, func(r row) error {
 		if !bytes.Equal(r.blob(1), p.Digest) {
-			p.Err = &hook.Error{
-				Kind:    hook.Conflict,
-				Subject: fmt.Sprintf("idempotency key %q", p.Key),
-				Detail:  fmt.Sprintf("was used for another event, %s; use a new key for a new event", hook.EventID(r.int(0))),
-			}
+			p.Err = usedKey(p.Key, hook.EventID(r.int(0)))
 			return nil
 		}
 		p.Earlier, p.EarlierOwed = hook.EventID(r.int(0)), len(r.blob(2))/8
 		return nil
 	}, p.Event.Account, p.Key)
+}
+
+func usedKey(key string, by hook.EventID) error {
+	return &hook.Error{
+		Kind:    hook.Conflict,
+		Subject: fmt.Sprintf("idempotency key %q", key),
+		Detail:  fmt.Sprintf("was used for another event, %s; use a new key for a new event", by),
+	}
 }
 
 func appendOwed(b []byte, owed []hook.Owed) []byte {
@@ -209,7 +213,7 @@ func routing(e *hook.Event) string {
 const selectEvent = `SELECT id, account_id, type_id, event_ts, carrier, routing, owed, body FROM events `
 
 // selectEventHead is the same without the body, for lists.
-const selectEventHead = `SELECT id, account_id, type_id, event_ts, carrier, routing, owed, x'' FROM events `
+const selectEventHead = `SELECT id, account_id, type_id, event_ts, carrier, routing, owed, NULL FROM events `
 
 func (db *DB) scanEvent(r row) (*hook.Event, []hook.SubscriptionKey, error) {
 	e := &hook.Event{

@@ -24,11 +24,51 @@ func (db *DB) Expire(ctx context.Context, t time.Time) error {
 	if err != nil {
 		return err
 	}
+	// Log rows have ids of their own, so the whole millisecond of the first event that
+	// stays keeps its rows.
+	kept := hook.EventID(below).Time()
+	if err := db.sql.expireLog(ctx, hook.FirstID(kept), below); err != nil {
+		return err
+	}
+	before := millis(t)
+	return expireIn(ctx, db.sql, []expiry{
+		{`DELETE FROM idempotency_keys WHERE event_id IN (SELECT event_id FROM idempotency_keys WHERE event_id < $1 ORDER BY event_id LIMIT $2)`, below},
+		{`DELETE FROM subscriptions WHERE key IN (SELECT key FROM subscriptions WHERE deleted > 0 AND deleted < $1
+			AND NOT EXISTS (SELECT 1 FROM due WHERE subscription = key) LIMIT $2)`, min(before, millis(kept))},
+		// The oldest are looked at and no others: there is no index on the time.
+		{`DELETE FROM validations WHERE at < $1 AND id IN (SELECT id FROM validations ORDER BY id LIMIT $2)`, before - keepValidations.Milliseconds()},
+		{`DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE ended > 0 AND ended < $1 LIMIT $2)`, before},
+	})
+}
+
+func (s *sqliteDB) expireLog(ctx context.Context, attempts, events int64) error {
+	return expireIn(ctx, s, []expiry{
+		{`DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE id < $1 ORDER BY id LIMIT $2)`, attempts},
+		{`DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id < $1 ORDER BY id LIMIT $2)`, events},
+	})
+}
+
+// expiry is a statement that deletes rows below something, at most so many.
+type expiry struct {
+	query string
+	below int64
+}
+
+// expireIn deletes what has expired, in small steps, until nothing is left or ctx is
+// done.
+func expireIn(ctx context.Context, db backend, all []expiry) error {
 	for ctx.Err() == nil {
 		rows := 0
-		err := db.sql.write(func(x tx) (err error) {
-			rows, err = expireStep(x, below, millis(t))
-			return err
+		err := db.write(func(t tx) error {
+			rows = 0
+			for _, e := range all {
+				n, err := t.exec(e.query, e.below, expireRows)
+				if err != nil {
+					return err
+				}
+				rows += n
+			}
+			return nil
 		}, nil)
 		if err != nil || rows == 0 {
 			return err
@@ -75,32 +115,6 @@ func expired(t tx) (below int64, err error) {
 	return below, err
 }
 
-func expireStep(t tx, below, before int64) (rows int, err error) {
-	// Log rows have ids of their own, so the whole millisecond of the first event that
-	// stays keeps its rows.
-	kept := hook.EventID(below).Time()
-	for _, e := range []struct {
-		query string
-		below int64
-	}{
-		{`DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE id < $1 ORDER BY id LIMIT $2)`, hook.FirstID(kept)},
-		{`DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id < $1 ORDER BY id LIMIT $2)`, below},
-		{`DELETE FROM idempotency_keys WHERE event_id IN (SELECT event_id FROM idempotency_keys WHERE event_id < $1 ORDER BY event_id LIMIT $2)`, below},
-		{`DELETE FROM subscriptions WHERE key IN (SELECT key FROM subscriptions WHERE deleted > 0 AND deleted < $1
-			AND NOT EXISTS (SELECT 1 FROM due WHERE subscription = key) LIMIT $2)`, min(before, millis(kept))},
-		// The oldest are looked at and no others: there is no index on the time.
-		{`DELETE FROM validations WHERE at < $1 AND id IN (SELECT id FROM validations ORDER BY id LIMIT $2)`, before - keepValidations.Milliseconds()},
-		{`DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE ended > 0 AND ended < $1 LIMIT $2)`, before},
-	} {
-		n, err := t.exec(e.query, e.below, expireRows)
-		if err != nil {
-			return rows, err
-		}
-		rows += n
-	}
-	return rows, nil
-}
-
 // Cancel calls off outstanding deliveries of a subscription that are of an earlier
 // generation than the given one and in nobody's hand, at most limit of them, and
 // says whether there may be more. Each leaves a row in the log with the reason.
@@ -109,7 +123,7 @@ func (db *DB) Cancel(k hook.SubscriptionKey, generation int64, reason string, no
 		var rows []hook.Delivery
 		err := t.query(`
 			SELECT due_at, event_id, tries FROM due
-			WHERE subscription = $1 AND generation < $2 AND `+free+` LIMIT $3`, func(r row) error {
+			WHERE subscription = $1 AND generation < $2 AND `+free+` LIMIT $3 `+db.dialect.skipLocked, func(r row) error {
 			rows = append(rows, hook.Delivery{
 				ID:    hook.DeliveryID{Event: hook.EventID(r.int(1)), Subscription: k},
 				Due:   fromMillis(r.int(0)),
@@ -120,23 +134,28 @@ func (db *DB) Cancel(k hook.SubscriptionKey, generation int64, reason string, no
 		if err != nil {
 			return err
 		}
-		for _, d := range rows {
-			if err := callOff(t, d, now, reason); err != nil {
-				return err
-			}
-		}
 		more = len(rows) == limit
-		return nil
+		return callOff(t, rows, now, reason)
 	}, nil)
 	return more, err
 }
 
-// callOff ends a delivery that is not made, and says why in the log.
-func callOff(t tx, d hook.Delivery, now time.Time, reason string) error {
-	if _, err := t.exec(deleteDue, int64(d.ID.Subscription), dueMillis(d.Due), int64(d.ID.Event)); err != nil {
+// callOff ends deliveries that are not made, and says why in the log.
+func callOff(t tx, all []hook.Delivery, now time.Time, reason string) error {
+	err := t.each(deleteDue, len(all), func(i int) []any {
+		d := &all[i]
+		return []any{int64(d.ID.Subscription), dueMillis(d.Due), int64(d.ID.Event)}
+	}, nil)
+	if err != nil {
 		return err
 	}
-	return t.insertAttempt(&hook.Attempt{
-		Delivery: d.ID, Kind: hook.KindCancel, Retry: d.Tries, State: hook.Cancelled, Due: d.Due, Started: now, Detail: reason,
-	})
+	for _, d := range all {
+		err := t.insertAttempt(&hook.Attempt{
+			Delivery: d.ID, Kind: hook.KindCancel, Retry: d.Tries, State: hook.Cancelled, Due: d.Due, Started: now, Detail: reason,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -357,6 +358,8 @@ func (s *sqliteDB) writeMany(rows int, f func(tx) error) error {
 	return s.do(unit{call: f, many: rows})
 }
 
+func (s *sqliteDB) writeNow(f func(tx) error) error { return s.write(f, nil) }
+
 func (s *sqliteDB) read(ctx context.Context, f func(tx) error) error { return readFrom(ctx, s.pool, f) }
 
 func (s *sqliteDB) readNow(ctx context.Context, f func(tx) error) error {
@@ -378,6 +381,12 @@ func readFrom(ctx context.Context, p *sqlitex.Pool, f func(tx) error) error {
 }
 
 func (s *sqliteDB) follow() (<-chan struct{}, func()) { return s.followers.follow() }
+
+// version begins anew with each process: nobody else changes anything while it runs.
+func (s *sqliteDB) version(tx) (int64, error) { return 1, nil }
+
+// decided: there is one writer, and what it commits is in the order of the ids.
+func (s *sqliteDB) decided() int64 { return math.MaxInt64 }
 
 func (s *sqliteDB) close() error {
 	s.committer.close()
@@ -463,6 +472,21 @@ func (t sqliteTx) query(query string, each func(row) error, args ...any) error {
 			return errors.Join(err, st.Reset())
 		}
 	}
+}
+
+func (t sqliteTx) each(query string, n int, args func(i int) []any, each func(i int, r row) error) error {
+	for i := range n {
+		err := t.query(query, func(r row) error {
+			if each == nil {
+				return nil
+			}
+			return each(i, r)
+		}, args(i)...)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (t sqliteTx) publish(pubs []*intake.Publication) error { return t.s.applyPublish(pubs) }

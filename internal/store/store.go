@@ -23,23 +23,28 @@ import (
 
 // Options says what to open.
 type Options struct {
-	// Database is a URL: sqlite:PATH. PostgreSQL is to follow.
+	// Database is a URL: sqlite:PATH, or one of PostgreSQL's as libpq has them, with one
+	// host or several.
 	Database string
 	// Key seals the secrets that must be used again.
 	Key *seal.Key
 	// Deliver takes the database over for delivering: what another process had in
-	// hand is free again. On SQLite only one process at a time may do so; the
-	// others can still read and manage.
+	// hand is free again. Only one process at a time may do so; others can still read,
+	// and manage what a platform need not know at once.
 	Deliver bool
 	// Mail says that mails are sent. Without it, messages end when they are put into
 	// the outbox, and with Deliver those that wait in it as well.
 	Mail bool
-	Log  *slog.Logger
+	// Retention is how long the log is to be kept, which [DB.Expire] is told each time.
+	// PostgreSQL drops a seventh of it at a time, and a day's at most. Default: a week.
+	Retention time.Duration
+	Log       *slog.Logger
 }
 
 // DB is an open database. It is safe for concurrent use.
 type DB struct {
 	sql       backend
+	dialect   dialect
 	key       *seal.Key
 	directory *hook.Directory
 	mail      bool
@@ -64,11 +69,21 @@ type backend interface {
 	// writeMany is write for what writes that many rows. Others share its commit, but
 	// not more of them than have room beside it.
 	writeMany(rows int, f func(tx) error) error
+	// writeNow is write for what must not wait long for others, who may write beside it.
+	writeNow(f func(tx) error) error
 	publish([]*intake.Publication) error
 	finish(*deliver.Finished)
 	// follow tells of log rows that were added, for as long as somebody wants to know.
 	follow() (news <-chan struct{}, stop func())
+	// claim may return claims with an error: then it is not known whether they were
+	// taken in hand.
 	claim(node int64, now time.Time, want []deliver.Want) ([]deliver.Claim, error)
+	// version returns that of what is configured.
+	version(tx) (int64, error)
+	// decided returns the id of a log row up to which all that there will be are there.
+	decided() int64
+	// expireLog deletes the attempts and the events below these ids, or most of them.
+	expireLog(ctx context.Context, attempts, events int64) error
 	close() error
 }
 
@@ -77,6 +92,8 @@ type backend interface {
 type tx interface {
 	exec(query string, args ...any) (rows int, err error)
 	query(query string, each func(row) error, args ...any) error
+	// each runs a query n times, and each with the rows of each time.
+	each(query string, n int, args func(i int) []any, each func(i int, r row) error) error
 	// insertAttempt gives the row its id and inserts it.
 	insertAttempt(*hook.Attempt) error
 	// publish stores publications as part of the transaction. What became of each is in
@@ -93,12 +110,19 @@ type row interface {
 	blob(i int) []byte
 }
 
+// dialect is what the shared statements say differently.
+type dialect struct {
+	// skipLocked ends a query for rows that the transaction will change, and passes those
+	// over that another one is changing.
+	skipLocked string
+}
+
 // Open opens the database and brings its schema up to date. A file of a newer
 // schema, of another program, or sealed with another key is refused untouched.
 func Open(ctx context.Context, o Options) (*DB, error) {
-	path, ok := strings.CutPrefix(o.Database, "sqlite:")
-	if !ok || path == "" {
-		return nil, fmt.Errorf("store: database %q is not of the form sqlite:PATH", o.Database)
+	path, isSQLite := strings.CutPrefix(o.Database, "sqlite:")
+	if isSQLite = isSQLite && path != ""; !isSQLite && !isPostgres(o.Database) {
+		return nil, fmt.Errorf("store: database %q is neither of the form sqlite:PATH nor postgres://USER@HOST/DATABASE", o.Database)
 	}
 	if o.Key == nil {
 		return nil, errors.New("store: no key to seal secrets with")
@@ -107,15 +131,21 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	db := &DB{key: o.Key, directory: hook.NewDirectory(), mail: o.Mail, log: o.Log}
-	sql, err := openSQLite(ctx, path, db.directory, db.knownType, o)
-	if err != nil {
-		return nil, fmt.Errorf("store: open %s: %w", path, err)
+	name := path
+	var err error
+	if isSQLite {
+		db.sql, err = openSQLite(ctx, path, db.directory, db.knownType, o)
+	} else {
+		db.dialect.skipLocked, name = `FOR UPDATE SKIP LOCKED`, "the database"
+		db.sql, err = openPostgres(ctx, db.directory, db.knownType, o)
 	}
-	db.sql = sql
+	if err != nil {
+		return nil, fmt.Errorf("store: open %s: %w", name, err)
+	}
 	// With another key nothing else can be read, and that is all there is to be said.
 	for _, load := range []func(context.Context) error{db.checkKey, db.loadDirectory, db.loadNames} {
 		if err := load(ctx); err != nil {
-			return nil, fmt.Errorf("store: open %s: %w", path, errors.Join(err, sql.close()))
+			return nil, fmt.Errorf("store: open %s: %w", name, errors.Join(err, db.sql.close()))
 		}
 	}
 	if o.Deliver && !o.Mail {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,6 +21,7 @@ import (
 	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/intake"
 	"github.com/switchhook/switchhook/internal/inventory"
+	"github.com/switchhook/switchhook/internal/pgtest"
 	"github.com/switchhook/switchhook/internal/seal"
 )
 
@@ -28,7 +30,32 @@ func eachStore(t *testing.T, f func(t *testing.T, o Options)) {
 	t.Run("sqlite", func(t *testing.T) {
 		f(t, Options{Database: "sqlite:" + filepath.Join(t.TempDir(), "test.db"), Key: testKey(t, 1), Deliver: true, Mail: true})
 	})
+	t.Run("postgres", func(t *testing.T) {
+		f(t, onPostgres(t))
+	})
 }
+
+// onPostgres returns options for a database of PostgreSQL.
+func onPostgres(t *testing.T) Options {
+	t.Helper()
+	return Options{Database: pgtest.Database(t, empty), Key: testKey(t, 1), Deliver: true, Mail: true, Retention: 7 * testDivision}
+}
+
+// testDivision is how much of the log PostgreSQL drops at a time in tests.
+const testDivision = time.Hour
+
+// empty makes databases of PostgreSQL that were opened once.
+var empty = &pgtest.Fill{Do: func(database string) error {
+	k, err := seal.NewKey(bytes.Repeat([]byte{1}, 32))
+	if err != nil {
+		return err
+	}
+	db, err := Open(context.Background(), Options{Database: database, Key: k})
+	if err != nil {
+		return err
+	}
+	return db.Close()
+}}
 
 // onEachStore is eachStore for tests that need one open database.
 func onEachStore(t *testing.T, f func(t *testing.T, db *DB)) {
@@ -342,18 +369,40 @@ func TestSecretsAreNotInTheFile(t *testing.T) {
 		setup(t, db, 1)
 		must(t, db.CreateKey(&hook.OperatorKey{ID: "k", Created: now}, "operator-key-in-plain-text"))
 		must(t, db.Close())
-		files, err := filepath.Glob(strings.TrimPrefix(o.Database, "sqlite:") + "*")
-		must(t, err)
-		for _, f := range files {
-			content, err := os.ReadFile(f)
-			must(t, err)
+		for name, content := range contents(t, o) {
 			for _, secret := range []string{tokenText, oldTokenText, passText, clientText, "operator-key-in-plain-text"} {
 				if bytes.Contains(content, []byte(secret)) {
-					t.Errorf("%s is in %s", secret, filepath.Base(f))
+					t.Errorf("%s is in %s", secret, name)
 				}
 			}
 		}
 	})
+}
+
+// contents returns what is in the files of a database, or in its tables.
+func contents(t *testing.T, o Options) map[string][]byte {
+	t.Helper()
+	all := map[string][]byte{}
+	if path, ok := strings.CutPrefix(o.Database, "sqlite:"); ok {
+		files, err := filepath.Glob(path + "*")
+		must(t, err)
+		for _, f := range files {
+			all[filepath.Base(f)], err = os.ReadFile(f)
+			must(t, err)
+		}
+	} else {
+		c := dial(t, o.Database)
+		for _, table := range c.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'") {
+			var text bytes.Buffer
+			_, err := c.CopyTo(t.Context(), &text, "COPY (SELECT * FROM "+table+") TO STDOUT BINARY")
+			must(t, err)
+			all[table] = text.Bytes()
+		}
+	}
+	if !slices.ContainsFunc(slices.Collect(maps.Values(all)), func(b []byte) bool { return bytes.Contains(b, []byte("https://hooks.example.com/")) }) {
+		t.Fatal("what is to be seen is not seen either")
+	}
+	return all
 }
 
 func TestAnotherKeyIsRefused(t *testing.T) {
@@ -434,24 +483,24 @@ func TestCatalogDocuments(t *testing.T) {
 	})
 }
 
-// One process at a time delivers from an SQLite file; others may manage it
-// meanwhile.
+// One process at a time delivers from a database; others may manage it meanwhile.
 func TestOneProcessDelivers(t *testing.T) {
-	o := Options{Database: "sqlite:" + filepath.Join(t.TempDir(), "test.db"), Key: testKey(t, 1), Deliver: true}
-	first := open(t, o)
-	if _, err := Open(t.Context(), o); err == nil || !strings.Contains(err.Error(), "another switchhook is serving") {
-		t.Errorf("a second one delivers: %v", err)
-	}
-	o.Deliver = false
-	beside := open(t, o)
-	must(t, beside.CreateKey(&hook.OperatorKey{ID: "k", Created: now}, "secret"))
-	if k, err := first.FindKey(t.Context(), "secret"); err != nil || k == nil {
-		t.Errorf("a key made beside: %v, %v", k, err)
-	}
-	must(t, beside.Close())
-	must(t, first.Close())
-	o.Deliver = true
-	must(t, open(t, o).Close())
+	eachStore(t, func(t *testing.T, o Options) {
+		first := open(t, o)
+		if _, err := Open(t.Context(), o); err == nil || !strings.Contains(err.Error(), "another switchhook is serving") {
+			t.Errorf("a second one delivers: %v", err)
+		}
+		o.Deliver = false
+		beside := open(t, o)
+		must(t, beside.CreateKey(&hook.OperatorKey{ID: "k", Created: now}, "secret"))
+		if k, err := first.FindKey(t.Context(), "secret"); err != nil || k == nil {
+			t.Errorf("a key made beside: %v, %v", k, err)
+		}
+		must(t, beside.Close())
+		must(t, first.Close())
+		o.Deliver = true
+		must(t, open(t, o).Close())
+	})
 }
 
 func TestFilesThatAreNotOurs(t *testing.T) {
@@ -484,7 +533,7 @@ func TestFilesThatAreNotOurs(t *testing.T) {
 		}
 	}
 	for _, url := range []string{"", "sqlite:", "mysql://x", "test.db"} {
-		if _, err := Open(t.Context(), Options{Database: url, Key: testKey(t, 1)}); err == nil || !strings.Contains(err.Error(), "sqlite:PATH") {
+		if _, err := Open(t.Context(), Options{Database: url, Key: testKey(t, 1)}); err == nil || !strings.Contains(err.Error(), "sqlite:PATH nor postgres://") {
 			t.Errorf("%q: %v", url, err)
 		}
 	}
