@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/switchhook/switchhook/internal/pgtest"
 )
 
 // producers publish without a pause to whatever platform is up.
@@ -122,14 +124,17 @@ func (p *producers) missing(inboxes ...*inbox) (names []string) {
 }
 
 // Whatever the moment in which the program is killed, every event that it has
-// acknowledged is delivered: it starts again on the same file and goes on at once
+// acknowledged is delivered: it starts again on the same database and goes on at once
 // with what was in flight. What is repeated has the same request id and body.
 func TestKill(t *testing.T) {
-	rounds := 20
+	t.Run("sqlite", func(t *testing.T) { testKill(t, install(t), 20) })
+	t.Run("postgres", func(t *testing.T) { testKill(t, installOn(t, t.TempDir(), pgtest.Database(t, nil)), 10) })
+}
+
+func testKill(t *testing.T, in *installation, rounds int) {
 	if testing.Short() {
 		rounds = 3
 	}
-	in := install(t)
 	prompt, failing := openInbox(t, "prompt", "secret-of-prompt"), openInbox(t, "failing", "secret-of-failing")
 	// Every request that comes for the first time fails now and then, so that
 	// retries are outstanding when the program dies.

@@ -48,14 +48,20 @@ func withStore(use, short string, args cobra.PositionalArgs, run func(*cobra.Com
 		if err != nil {
 			return err
 		}
-		if _, err := os.Stat(strings.TrimPrefix(f.database, "sqlite:")); errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("there is no database at %s; is --database right? A platform makes its database when it is first started: switchhook serve", f.database)
+		notYet := fmt.Errorf("there is no database at %s; is --database right? A platform makes its database when it is first started: switchhook serve", withoutPassword(f.database))
+		if file, ok := strings.CutPrefix(f.database, "sqlite:"); ok {
+			if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
+				return notYet
+			}
 		}
 		key, err := f.key(log)
 		if err != nil {
 			return err
 		}
-		db, err := store.Open(cmd.Context(), store.Options{Database: f.database, Key: key, Log: log})
+		db, err := store.Open(cmd.Context(), store.Options{Database: f.database, Key: key, Existing: true, Log: log})
+		if errors.Is(err, store.ErrEmpty) {
+			return notYet
+		}
 		if err != nil {
 			return err
 		}

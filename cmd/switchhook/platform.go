@@ -66,10 +66,14 @@ type settings struct {
 	log              *slog.Logger
 }
 
+// lease is how long a platform may be silent on a database that others can reach. It
+// notices within a third of it that it has been replaced.
+const lease = 15 * time.Second
+
 func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 	s.every = cmp.Or(s.every, rounds.Every)
 	p := &platform{retention: s.retention, log: s.log, stopping: make(chan struct{})}
-	p.store, err = store.Open(ctx, store.Options{Database: s.database, Key: s.key, Deliver: true, Mail: s.mail != nil, Log: s.log})
+	p.store, err = store.Open(ctx, store.Options{Database: s.database, Key: s.key, Deliver: true, Mail: s.mail != nil, Retention: s.retention, Log: s.log})
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +84,9 @@ func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 	}()
 	p.client = outbound.New(s.outbound)
 	s.deliver.Log = s.log
+	if store.IsPostgres(s.database) {
+		s.deliver.Lease = lease
+	}
 	p.sender = deliver.New(p.store, p.store.Directory(), p.client, s.deliver)
 	node, err := p.sender.Start(ctx)
 	if err != nil {

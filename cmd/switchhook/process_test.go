@@ -67,6 +67,7 @@ func leftOut(t testing.TB, format string, args ...any) {
 type installation struct {
 	t   testing.TB
 	dir string
+	url string // of the database
 	key string
 }
 
@@ -75,7 +76,14 @@ const testMasterKey = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n"
 
 func install(t testing.TB) *installation {
 	t.Helper()
-	in := &installation{t: t, dir: t.TempDir()}
+	dir := t.TempDir()
+	return installOn(t, dir, "sqlite:"+filepath.Join(dir, "test.db"))
+}
+
+// installOn is install for a database of one's own.
+func installOn(t testing.TB, dir, database string) *installation {
+	t.Helper()
+	in := &installation{t: t, dir: dir, url: database}
 	must(t, os.WriteFile(in.masterKey(), []byte(testMasterKey), 0o600))
 	in.create()
 	out, err := exec.Command(program(t), "keys", "create", "--database", in.database(), "--master-key-file", in.masterKey()).Output()
@@ -94,7 +102,7 @@ func (in *installation) create() {
 	must(in.t, db.Close())
 }
 
-func (in *installation) database() string  { return "sqlite:" + filepath.Join(in.dir, "test.db") }
+func (in *installation) database() string  { return in.url }
 func (in *installation) masterKey() string { return filepath.Join(in.dir, "key") }
 
 // running is a platform in a process of its own.

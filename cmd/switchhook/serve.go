@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,6 +25,7 @@ import (
 	"github.com/switchhook/switchhook/internal/outbound"
 	"github.com/switchhook/switchhook/internal/rounds"
 	"github.com/switchhook/switchhook/internal/seal"
+	"github.com/switchhook/switchhook/internal/store"
 )
 
 // serveFlags are the settings of serve as people write them.
@@ -93,8 +95,8 @@ precedence: flag, environment, file, default.`,
 
 // databaseFlags are those of every command that opens the database itself.
 func (f *serveFlags) databaseFlags(fl *pflag.FlagSet) {
-	fl.StringVar(&f.database, "database", "sqlite:switchhook.db", "database URL: sqlite:PATH")
-	fl.StringVar(&f.masterKeyFile, "master-key-file", "", "file with the key that secrets are sealed with (default: PATH.key beside the database); SWITCHHOOK_MASTER_KEY holds the key itself")
+	fl.StringVar(&f.database, "database", "sqlite:switchhook.db", "database URL: sqlite:PATH, or postgres://USER@HOST/DATABASE")
+	fl.StringVar(&f.masterKeyFile, "master-key-file", "", "file with the key that secrets are sealed with (default: PATH.key beside the database, with PostgreSQL switchhook.key); SWITCHHOOK_MASTER_KEY holds the key itself")
 }
 
 func (f *serveFlags) run(cmd *cobra.Command) error {
@@ -133,7 +135,7 @@ func (f *serveFlags) run(cmd *cobra.Command) error {
 		}
 		return errors.Join(err, l.Close())
 	}
-	log.Info("serving", "url", "http://"+l.Addr().String(), "database", f.database, "version", version())
+	log.Info("serving", "url", "http://"+l.Addr().String(), "database", withoutPassword(f.database), "version", version())
 	if f.ready {
 		fmt.Fprintln(cmd.OutOrStdout(), "http://"+l.Addr().String())
 	}
@@ -237,12 +239,15 @@ func (f *serveFlags) key(log *slog.Logger) (*seal.Key, error) {
 		}
 		return k, err
 	}
+	file, isFile := strings.CutPrefix(f.database, "sqlite:")
+	if !store.IsPostgres(f.database) && (!isFile || file == "") {
+		return nil, &usageError{fmt.Errorf("--database %q is neither of the form sqlite:PATH nor postgres://USER@HOST/DATABASE", f.database)}
+	}
 	path := f.masterKeyFile
 	if path == "" {
-		path = strings.TrimPrefix(f.database, "sqlite:") + ".key"
-	}
-	if !strings.HasPrefix(f.database, "sqlite:") || f.database == "sqlite:" {
-		return nil, &usageError{fmt.Errorf("--database %q is not of the form sqlite:PATH", f.database)}
+		if path = "switchhook.key"; isFile {
+			path = file + ".key"
+		}
 	}
 	if !f.dev {
 		k, err := seal.Load(path)
@@ -256,6 +261,19 @@ func (f *serveFlags) key(log *slog.Logger) (*seal.Key, error) {
 		log.Warn("made a master key; whoever has it can read the secrets in the database", "file", filepath.Clean(path))
 	}
 	return k, err
+}
+
+// withoutPassword returns a database URL as it may be shown.
+func withoutPassword(database string) string {
+	u, err := url.Parse(database)
+	if err != nil || !store.IsPostgres(database) {
+		return database
+	}
+	if q := u.Query(); q.Has("password") {
+		q.Set("password", "xxxxx")
+		u.RawQuery = q.Encode()
+	}
+	return u.Redacted()
 }
 
 func newLog(w io.Writer, level, format string) (*slog.Logger, error) {

@@ -93,7 +93,8 @@ const keepalive = `;
 	SET tcp_keepalives_interval = 2;
 	SET tcp_keepalives_count = 3`
 
-func isPostgres(database string) bool {
+// IsPostgres reports whether a database URL is one of PostgreSQL's.
+func IsPostgres(database string) bool {
 	return strings.HasPrefix(database, "postgres://") || strings.HasPrefix(database, "postgresql://")
 }
 
@@ -144,7 +145,7 @@ func (p *postgresDB) start(ctx context.Context, o Options) error {
 	if err := p.checkServer(ctx, s); err != nil {
 		return err
 	}
-	if err := migratePG(ctx, s); err != nil {
+	if err := migratePG(ctx, s, o.Existing); err != nil {
 		return err
 	}
 	err = s.query(ctx, `SELECT CAST(CAST(CAST('platform' AS regclass) AS oid) AS bigint)`, func(r row) error { p.locks = r.int(0) * lockCount; return nil })
@@ -254,7 +255,7 @@ func (p *postgresDB) lock(n int64) int64 { return p.locks + n }
 // migratePG brings the schema up to date, each step in a transaction of its own. A
 // database of another program, or of a later version of this one, is refused before
 // anything in it is changed.
-func migratePG(ctx context.Context, s *session) error {
+func migratePG(ctx context.Context, s *session, existing bool) error {
 	if err := s.simple(ctx, fmt.Sprintf("SELECT pg_advisory_lock(%d)", lockMigrate)); err != nil {
 		return err
 	}
@@ -263,7 +264,7 @@ func migratePG(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	version, err := schemaVersion(ctx, s)
+	version, err := schemaVersion(ctx, s, existing)
 	if err != nil {
 		return err
 	}
@@ -297,7 +298,7 @@ func stepOf(file string) int {
 	return n
 }
 
-func schemaVersion(ctx context.Context, s *session) (version int, err error) {
+func schemaVersion(ctx context.Context, s *session, existing bool) (version int, err error) {
 	ours, others := false, ""
 	err = s.query(ctx, `
 		SELECT CAST(relname AS text) FROM pg_class
@@ -317,6 +318,9 @@ func schemaVersion(ctx context.Context, s *session) (version int, err error) {
 		return version, s.query(ctx, `SELECT version FROM switchhook_schema`, func(r row) error { version = int(r.int(0)); return nil })
 	case others != "":
 		return 0, fmt.Errorf("the database has tables of another program, such as %q; give this one a database of its own, or a schema (search_path)", others)
+	}
+	if existing {
+		return 0, ErrEmpty
 	}
 	return 0, s.simple(ctx, `BEGIN; CREATE TABLE switchhook_schema (version INTEGER NOT NULL); INSERT INTO switchhook_schema VALUES (0); COMMIT`)
 }
@@ -382,7 +386,12 @@ func (p *postgresDB) readNow(ctx context.Context, f func(tx) error) error {
 	return p.readFrom(ctx, p.urgent, f)
 }
 
-func (p *postgresDB) readFrom(ctx context.Context, x *sessions, f func(tx) error) error {
+func (p *postgresDB) readFrom(ctx context.Context, x *sessions, f func(tx) error) (err error) {
+	defer func() {
+		if err != nil && ctx.Err() == nil && outOfOrderPG(err) {
+			err = unavailable(err)
+		}
+	}()
 	s, err := x.begin(ctx, beginReading)
 	if err != nil {
 		return err

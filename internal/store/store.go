@@ -32,6 +32,9 @@ type Options struct {
 	// hand is free again. Only one process at a time may do so; others can still read,
 	// and manage what a platform need not know at once.
 	Deliver bool
+	// Existing refuses a database in which there is nothing yet with [ErrEmpty]. It has
+	// no meaning for SQLite, where there is a file or there is none.
+	Existing bool
 	// Mail says that mails are sent. Without it, messages end when they are put into
 	// the outbox, and with Deliver those that wait in it as well.
 	Mail bool
@@ -40,6 +43,9 @@ type Options struct {
 	Retention time.Duration
 	Log       *slog.Logger
 }
+
+// ErrEmpty says that nobody has made a platform's tables in a database.
+var ErrEmpty = errors.New("the database is empty")
 
 // DB is an open database. It is safe for concurrent use.
 type DB struct {
@@ -121,7 +127,7 @@ type dialect struct {
 // schema, of another program, or sealed with another key is refused untouched.
 func Open(ctx context.Context, o Options) (*DB, error) {
 	path, isSQLite := strings.CutPrefix(o.Database, "sqlite:")
-	if isSQLite = isSQLite && path != ""; !isSQLite && !isPostgres(o.Database) {
+	if isSQLite = isSQLite && path != ""; !isSQLite && !IsPostgres(o.Database) {
 		return nil, fmt.Errorf("store: database %q is neither of the form sqlite:PATH nor postgres://USER@HOST/DATABASE", o.Database)
 	}
 	if o.Key == nil {
