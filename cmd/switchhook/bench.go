@@ -36,6 +36,7 @@ type bench struct {
 	events, endpoints, publishers, posters int
 	seconds, backlog, logRows, phones      int
 	only                                   []string
+	database                               string
 
 	out     io.Writer
 	dir     string
@@ -43,6 +44,7 @@ type bench struct {
 	client  *http.Client
 	key     string
 	numbers int // events numbered so far
+	remove  []func(context.Context) error
 }
 
 func newBench() *cobra.Command {
@@ -66,6 +68,7 @@ func newBench() *cobra.Command {
 	fl.IntVar(&b.logRows, "log-rows", 1_000_000, "rows of the webhook log that is read")
 	fl.IntVar(&b.phones, "numbers", 0, "phone numbers that are imported (0: 1,000,000, or 200,000 beside other measurements)")
 	fl.StringSliceVar(&b.only, "only", []string{"throughput", "latency", "isolation", "api", "log", "numbers", "gateway"}, "what to measure")
+	fl.StringVar(&b.database, "database", "", "URL of a PostgreSQL in which platforms are to be made, each in a schema of its own (default: SQLite, in a temporary directory)")
 	return cmd
 }
 
@@ -74,6 +77,11 @@ func (b *bench) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer os.RemoveAll(b.dir)
+	defer func() {
+		for _, remove := range b.remove {
+			err = errors.Join(err, remove(context.WithoutCancel(ctx)))
+		}
+	}()
 	b.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1024}}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -176,12 +184,20 @@ func (b *bench) platform(ctx context.Context, name string, urls ...string) (*pro
 
 // platformWith lets prepare add to the database first.
 func (b *bench) platformWith(ctx context.Context, name string, prepare func(*store.DB) error, urls ...string) (*process, string, error) {
-	file := filepath.Join(b.dir, name+".db")
-	key, _, err := seal.LoadOrCreate(file + ".key")
+	keyFile := filepath.Join(b.dir, name+".key")
+	key, _, err := seal.LoadOrCreate(keyFile)
 	if err != nil {
 		return nil, "", err
 	}
-	db, err := store.Open(ctx, store.Options{Database: "sqlite:" + file, Key: key})
+	database := "sqlite:" + filepath.Join(b.dir, name+".db")
+	if b.database != "" {
+		var remove func(context.Context) error
+		if database, remove, err = store.Scratch(ctx, b.database); err != nil {
+			return nil, "", err
+		}
+		b.remove = append(b.remove, remove)
+	}
+	db, err := store.Open(ctx, store.Options{Database: database, Key: key})
 	if err != nil {
 		return nil, "", err
 	}
@@ -216,7 +232,7 @@ func (b *bench) platformWith(ctx context.Context, name string, prepare func(*sto
 	}
 	addr := l.Addr().String()
 	_ = l.Close()
-	p, err := b.start(ctx, "serve", "--dev", "--database", "sqlite:"+file, "--listen", addr, "--log-level", "error", "--ready")
+	p, err := b.start(ctx, "serve", "--dev", "--database", database, "--master-key-file", keyFile, "--listen", addr, "--log-level", "error", "--ready")
 	return p, "http://" + addr + "/v2/events", err
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/switchhook/switchhook/internal/pgtest"
 )
@@ -15,8 +16,8 @@ import (
 // back, and delivers what it has acknowledged. Meanwhile producers are told to try
 // again later.
 func TestDatabaseGoesAway(t *testing.T) {
-	server := pgtest.Start(t, "fsync=on")
-	in := installOn(t, t.TempDir(), server.URL())
+	server := pgtest.Start(t)
+	in := installOn(t, server.URL())
 	box := openInbox(t, "inbox", "secret-of-inbox")
 	p := in.serve("--retry-steps", "200ms,200ms,200ms")
 	p.subscribe(box)
@@ -25,8 +26,11 @@ func TestDatabaseGoesAway(t *testing.T) {
 	acked, refused := map[string]bool{}, 0
 	ctx, stop := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer stop()
+	defer func() {
+		stop()
+		p.kill() // if the test fails, nobody answers any more
+		wg.Wait()
+	}()
 	for _, name := range []string{"A", "B", "C"} {
 		wg.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
@@ -36,19 +40,22 @@ func TestDatabaseGoesAway(t *testing.T) {
 					t.Errorf("%v", err)
 					return
 				}
-				mu.Lock()
 				switch res.StatusCode {
 				case http.StatusAccepted:
+					mu.Lock()
 					acked[event] = true
+					mu.Unlock()
 				case http.StatusServiceUnavailable:
+					mu.Lock()
 					refused++
+					mu.Unlock()
 					if res.Header.Get("Retry-After") == "" {
 						t.Errorf("refused without saying when to try again: %s", body)
 					}
+					time.Sleep(10 * time.Millisecond) // a producer would wait for longer
 				default:
 					t.Errorf("status %d: %s", res.StatusCode, body)
 				}
-				mu.Unlock()
 			}
 		})
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -67,7 +68,7 @@ func leftOut(t testing.TB, format string, args ...any) {
 type installation struct {
 	t   testing.TB
 	dir string
-	url string // of the database
+	url string // of the database; empty: it is a file in dir
 	key string
 }
 
@@ -76,14 +77,13 @@ const testMasterKey = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n"
 
 func install(t testing.TB) *installation {
 	t.Helper()
-	dir := t.TempDir()
-	return installOn(t, dir, "sqlite:"+filepath.Join(dir, "test.db"))
+	return installOn(t, "")
 }
 
-// installOn is install for a database of one's own.
-func installOn(t testing.TB, dir, database string) *installation {
+// installOn is install for a database of PostgreSQL.
+func installOn(t testing.TB, database string) *installation {
 	t.Helper()
-	in := &installation{t: t, dir: dir, url: database}
+	in := &installation{t: t, dir: t.TempDir(), url: database}
 	must(t, os.WriteFile(in.masterKey(), []byte(testMasterKey), 0o600))
 	in.create()
 	out, err := exec.Command(program(t), "keys", "create", "--database", in.database(), "--master-key-file", in.masterKey()).Output()
@@ -102,7 +102,10 @@ func (in *installation) create() {
 	must(in.t, db.Close())
 }
 
-func (in *installation) database() string  { return in.url }
+func (in *installation) database() string {
+	return cmp.Or(in.url, "sqlite:"+filepath.Join(in.dir, "test.db"))
+}
+
 func (in *installation) masterKey() string { return filepath.Join(in.dir, "key") }
 
 // running is a platform in a process of its own.

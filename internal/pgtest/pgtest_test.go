@@ -54,7 +54,7 @@ func TestDatabase(t *testing.T) {
 
 // What was committed is there after the server was stopped or killed, and started again.
 func TestServer(t *testing.T) {
-	s := pgtest.Start(t, "fsync=on", "work_mem=5MB")
+	s := pgtest.Start(t, "work_mem=5MB")
 	query(t, s.URL(), "CREATE TABLE t (a int)")
 	for _, end := range []func() error{s.Stop, s.Kill} {
 		query(t, s.URL(), "INSERT INTO t VALUES (1)")

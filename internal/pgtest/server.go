@@ -130,7 +130,7 @@ func (s *Server) Run() error {
 		_ = shell.Wait() // the server's log says what there is to say
 		close(s.ended)
 	}()
-	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		c, err := pgconn.Connect(ctx, s.URL())
 		if err == nil {

@@ -104,7 +104,7 @@ func openPostgres(ctx context.Context, dir *hook.Directory, typeNumber func(stri
 		return nil, err // it has the password left out
 	}
 	if p.config.ConnectTimeout == 0 {
-		p.config.ConnectTimeout = 5 * time.Second
+		p.config.ConnectTimeout = 10 * time.Second
 	}
 	if p.config.ValidateConnect == nil {
 		p.config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
