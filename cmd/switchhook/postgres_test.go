@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -22,68 +24,125 @@ func TestDatabaseGoesAway(t *testing.T) {
 	p := in.serve("--retry-steps", "200ms,200ms,200ms")
 	p.subscribe(box)
 
-	var mu sync.Mutex
-	acked, refused := map[string]bool{}, 0
-	ctx, stop := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	defer func() {
-		stop()
-		p.kill() // if the test fails, nobody answers any more
-		wg.Wait()
-	}()
-	for _, name := range []string{"A", "B", "C"} {
-		wg.Go(func() {
-			for n := 0; ctx.Err() == nil; n++ {
-				event := fmt.Sprint(name, n)
-				res, body, err := p.call(context.WithoutCancel(ctx), http.DefaultClient, "POST", "/v2/events", "application/json", strings.NewReader(numbered(event)))
-				if err != nil {
-					t.Errorf("%v", err)
-					return
-				}
-				switch res.StatusCode {
-				case http.StatusAccepted:
-					mu.Lock()
-					acked[event] = true
-					mu.Unlock()
-				case http.StatusServiceUnavailable:
-					mu.Lock()
-					refused++
-					mu.Unlock()
-					if res.Header.Get("Retry-After") == "" {
-						t.Errorf("refused without saying when to try again: %s", body)
-					}
-					time.Sleep(10 * time.Millisecond) // a producer would wait for longer
-				default:
-					t.Errorf("status %d: %s", res.StatusCode, body)
-				}
-			}
-		})
-	}
-	count := func(n *int) int {
-		mu.Lock()
-		defer mu.Unlock()
-		if n == nil {
-			return len(acked)
-		}
-		return *n
-	}
+	pub := publishers(t, p, "A", "B", "C")
 	for i, end := range []func() error{server.Stop, server.Kill, server.Stop, server.Kill} {
-		before := count(nil)
-		waitFor(t, "more acknowledgements", func() bool { return count(nil) >= before+100 })
+		pub.acks(100)
 		must(t, end())
 		if i > 1 { // else it is back before anybody notices
-			before := count(&refused)
-			waitFor(t, "a refusal", func() bool { return count(&refused) > before })
+			pub.refusals(1)
 		}
 		must(t, server.Run())
 	}
-	before := count(nil)
-	waitFor(t, "more acknowledgements", func() bool { return count(nil) >= before+100 })
-	stop()
-	wg.Wait()
+	pub.acks(100)
+	pub.delivered(box)
+}
+
+// When the primary dies under load and its standby is promoted, the platform finds it,
+// and has lost nothing that it acknowledged.
+func TestFailover(t *testing.T) {
+	primary := pgtest.Start(t)
+	standby := primary.Standby(t)
+	both, err := url.Parse(primary.URL())
+	must(t, err)
+	q := both.Query()
+	q.Set("host", filepath.Dir(primary.Socket())+","+filepath.Dir(standby.Socket()))
+	both.RawQuery = q.Encode()
+	in := installOn(t, both.String())
+	box := openInbox(t, "inbox", "secret-of-inbox")
+	p := in.serve("--retry-steps", "200ms,200ms,200ms")
+	p.subscribe(box)
+	pub := publishers(t, p, "A", "B", "C", "D")
+	pub.acks(300)
+	must(t, primary.Kill())
+	pub.refusals(1)
+	must(t, standby.Promote())
+	pub.acks(300)
+	pub.delivered(box)
+}
+
+// publishing is producers that publish single events to a platform without a pause.
+type publishing struct {
+	t    *testing.T
+	p    *running
+	stop context.CancelFunc
+	all  sync.WaitGroup
+
+	mu      sync.Mutex
+	acked   map[string]bool
+	refused int
+}
+
+func publishers(t *testing.T, p *running, names ...string) *publishing {
+	ctx, stop := context.WithCancel(t.Context())
+	pub := &publishing{t: t, p: p, stop: stop, acked: map[string]bool{}}
+	t.Cleanup(func() {
+		stop()
+		p.kill() // if the test has failed, nobody answers any more
+		pub.all.Wait()
+	})
+	for _, name := range names {
+		pub.all.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				pub.publish(context.WithoutCancel(ctx), fmt.Sprint(name, n))
+			}
+		})
+	}
+	return pub
+}
+
+func (pub *publishing) publish(ctx context.Context, event string) {
+	res, body, err := pub.p.call(ctx, http.DefaultClient, "POST", "/v2/events", "application/json", strings.NewReader(numbered(event)))
+	if err != nil {
+		pub.t.Error(err)
+		return
+	}
+	switch res.StatusCode {
+	case http.StatusAccepted:
+		pub.mu.Lock()
+		pub.acked[event] = true
+		pub.mu.Unlock()
+	case http.StatusServiceUnavailable:
+		pub.mu.Lock()
+		pub.refused++
+		pub.mu.Unlock()
+		if res.Header.Get("Retry-After") == "" {
+			pub.t.Errorf("refused without saying when to try again: %s", body)
+		}
+		time.Sleep(10 * time.Millisecond) // a producer would wait for longer
+	default:
+		pub.t.Errorf("status %d: %s", res.StatusCode, body)
+	}
+}
+
+func (pub *publishing) counts() (acked, refused int) {
+	pub.mu.Lock()
+	defer pub.mu.Unlock()
+	return len(pub.acked), pub.refused
+}
+
+// acks waits for so many more acknowledgements, and refusals for refusals.
+func (pub *publishing) acks(n int) {
+	pub.t.Helper()
+	before, _ := pub.counts()
+	waitFor(pub.t, "more acknowledgements", func() bool { acked, _ := pub.counts(); return acked >= before+n })
+}
+
+func (pub *publishing) refusals(n int) {
+	pub.t.Helper()
+	_, before := pub.counts()
+	waitFor(pub.t, "more refusals", func() bool { _, refused := pub.counts(); return refused >= before+n })
+}
+
+// delivered ends the producers and waits until everything they were acknowledged is
+// delivered and on record, and nothing else is left.
+func (pub *publishing) delivered(b *inbox) {
+	t, p := pub.t, pub.p
+	t.Helper()
+	pub.stop()
+	pub.all.Wait()
 	waitFor(t, "everything that was acknowledged", func() bool {
-		at := box.numbers()
-		for event := range acked {
+		at := b.numbers()
+		for event := range pub.acked {
 			if _, ok := at[event]; !ok {
 				return false
 			}
@@ -95,11 +154,11 @@ func TestDatabaseGoesAway(t *testing.T) {
 		p.ask("GET", operator+"/deliveries?state=waiting", "", http.StatusOK, &list)
 		return len(list.Deliveries) == 0
 	})
-	t.Logf("%d acknowledged, %d refused, %d repeated", len(acked), refused, box.repeated)
 	p.stop()
-	for _, f := range box.faults {
+	for _, f := range b.faults {
 		t.Error(f)
 	}
+	t.Logf("%d acknowledged, %d refused, %d arrived, %d of them more than once", len(pub.acked), pub.refused, len(b.got), b.repeated)
 }
 
 // A password does not show, wherever it stands in the URL.

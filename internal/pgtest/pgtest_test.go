@@ -77,6 +77,27 @@ func TestServer(t *testing.T) {
 	}
 }
 
+// What was committed is on the standby, which takes over when it is promoted.
+func TestStandby(t *testing.T) {
+	primary := pgtest.Start(t)
+	query(t, primary.URL(), "CREATE TABLE t (a int)")
+	standby := primary.Standby(t)
+	query(t, primary.URL(), "INSERT INTO t VALUES (1)")
+	if got := query(t, standby.URL(), "SELECT pg_is_in_recovery()"); got != "t" {
+		t.Errorf("the standby is in recovery: %s", got)
+	}
+	if err := primary.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := standby.Promote(); err != nil {
+		t.Fatal(err)
+	}
+	query(t, standby.URL(), "INSERT INTO t VALUES (2)")
+	if n := query(t, standby.URL(), "SELECT count(*) FROM t"); n != "2" {
+		t.Errorf("%s rows, want 2", n)
+	}
+}
+
 // However a test binary ends, its server ends as well and leaves nothing behind.
 func TestServerEndsWithTheTests(t *testing.T) {
 	if os.Getenv("SWITCHHOOK_PGTEST_DIE") != "" {

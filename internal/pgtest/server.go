@@ -41,9 +41,46 @@ func Start(t testing.TB, settings ...string) *Server {
 	return s
 }
 
+// Standby starts a server that follows this one. From when it returns, this one
+// commits only what the standby has too.
+func (s *Server) Standby(t testing.TB) *Server {
+	t.Helper()
+	standby, err := s.standby()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(standby.remove)
+	for _, query := range []string{"ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"} {
+		if err := execute(s.URL(), query); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A division by zero says: not yet.
+	const inSync = "SELECT 1 / count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
+	for end := time.Now().Add(time.Minute); execute(s.URL(), inSync) != nil; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the standby does not follow")
+		}
+	}
+	return standby
+}
+
+// Promote makes a standby a server that can be written to.
+func (s *Server) Promote() error { return execute(s.URL(), "SELECT pg_promote()") }
+
 var errNone = errors.New("there is no PostgreSQL on this machine")
 
-func start(settings ...string) (_ *Server, err error) {
+func start(settings ...string) (*Server, error) {
+	// Nothing here has to outlive a power cut.
+	return prepare(settings, "initdb", "-U", "switchhook", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+}
+
+func (s *Server) standby() (*Server, error) {
+	return prepare(s.settings, "pg_basebackup", "-h", s.dir, "-U", "switchhook", "--checkpoint=fast", "--write-recovery-conf", "--no-sync")
+}
+
+// prepare makes a server's directory with one of the server's programs and starts it.
+func prepare(settings []string, program string, args ...string) (_ *Server, err error) {
 	s := &Server{settings: settings, as: &syscall.SysProcAttr{Setpgid: true}}
 	if s.bin, err = binaries(); err != nil {
 		return nil, err
@@ -61,11 +98,10 @@ func start(settings ...string) (_ *Server, err error) {
 			return nil, err
 		}
 	}
-	// Nothing here has to outlive a power cut.
-	initdb := exec.Command(filepath.Join(s.bin, "initdb"), "-D", s.data(), "-U", "switchhook", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-	initdb.SysProcAttr, initdb.Dir = s.as, s.dir
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
+	making := exec.Command(filepath.Join(s.bin, program), append([]string{"-D", s.data()}, args...)...)
+	making.SysProcAttr, making.Dir = s.as, s.dir
+	if out, err := making.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%s: %w\n%s", program, err, out)
 	}
 	return s, s.Run()
 }
