@@ -187,8 +187,8 @@ CREATE TABLE carriers (
 
 CREATE TABLE numbers (
 	e164              BIGINT PRIMARY KEY,
-	carrier           INTEGER NOT NULL REFERENCES carriers,
-	account_id        TEXT COLLATE "C" NOT NULL REFERENCES accounts,
+	carrier           INTEGER NOT NULL,
+	account_id        TEXT COLLATE "C" NOT NULL,
 	sip_trunk_name    TEXT NOT NULL,
 	status            SMALLINT NOT NULL,
 	allocated_product TEXT NOT NULL,
