@@ -225,11 +225,11 @@ func (s *gatewaySender) request(n int) []byte {
 		n /= 10
 	}
 	timestamp, signature := s.signer.Sign(time.Now(), s.body)
-	b := append(s.buf[:0], s.head...)
-	b = append(append(b, "X-Zm-Request-Timestamp: "...), timestamp...)
-	b = append(append(b, "\r\nX-Zm-Signature: "...), signature...)
-	b = append(append(b, "\r\nX-Zm-Request-Id: 00000000_0000_0000_0000_00"...), digits...)
-	s.buf = append(append(b, "\r\n\r\n"...), s.body...)
+	s.buf = append(s.buf[:0], s.head...)
+	s.buf = append(append(s.buf, "X-Zm-Request-Timestamp: "...), timestamp...)
+	s.buf = append(append(s.buf, "\r\nX-Zm-Signature: "...), signature...)
+	s.buf = append(append(s.buf, "\r\nX-Zm-Request-Id: 00000000_0000_0000_0000_00"...), digits...)
+	s.buf = append(append(s.buf, "\r\n\r\n"...), s.body...)
 	return s.buf
 }
 
