@@ -49,6 +49,9 @@ var arrows = map[string][]string{
 	"internal/sample":   {"internal/canon", "internal/catalog"},
 	"internal/diagnose": {"internal/canon", "webhook"},
 
+	// What forwards with a client library of its own.
+	"internal/forward/postgres": {"internal/forward", "internal/inbox", "webhook/numbermanagement"},
+
 	"internal/canon":    {},
 	"internal/dnstest":  {},
 	"internal/hook":     {},

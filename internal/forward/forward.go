@@ -277,7 +277,7 @@ func (f *Forwarder) pass(ctx, taking context.Context, messages []*Message, failu
 		now := time.Now()
 		f.failed(failure, messages[0], err, now)
 		position := messages[0].ID - 1
-		if f.config.GiveUp > 0 && now.Sub(failure.Since) >= f.config.GiveUp {
+		if isRefused(err) || f.config.GiveUp > 0 && now.Sub(failure.Since) >= f.config.GiveUp {
 			if err := f.bury(ctx, failure, messages[0], now); err != nil {
 				return err
 			}
