@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/switchhook/switchhook/internal/inbox"
 )
 
 // Template makes a text of a message, as the subject that it is published under. What
@@ -56,12 +58,9 @@ func ParseTemplate(text string) (*Template, error) {
 // String returns the template as it was written.
 func (t *Template) String() string { return t.text }
 
-// Text returns the text for a message. What stands for braces goes through clean, which
-// may be nil. Missing says that the message has no such thing.
-func (t *Template) Text(m *Message, clean func(string) string) (text string, missing bool) {
-	if clean == nil {
-		clean = func(s string) string { return s }
-	}
+// Text returns the text for a message. What stands for braces is what clean returns of
+// it; missing says that there is none for some.
+func (t *Template) Text(m *Message, clean func(name, value string) string) (text string, missing bool) {
 	var b strings.Builder
 	for _, p := range t.parts {
 		if p.field == nil {
@@ -70,9 +69,15 @@ func (t *Template) Text(m *Message, clean func(string) string) (text string, mis
 		}
 		value := m.value(p.field)
 		missing = missing || value == ""
-		b.WriteString(clean(value))
+		b.WriteString(clean(strings.Join(p.field, "."), value))
 	}
 	return b.String(), missing
+}
+
+// Example returns the text with a word for all that stands in braces.
+func (t *Template) Example(word string) string {
+	text, _ := t.Text(&Message{Event: &inbox.Event{}}, func(string, string) string { return word })
+	return text
 }
 
 // value returns a field of a message, or nothing.
