@@ -132,6 +132,7 @@ type target struct {
 	config  Config
 	subject *forward.Template
 	options []nats.Option
+	ahead   forward.Ahead
 
 	conn *connection // nil if there is none
 }
@@ -157,7 +158,9 @@ func (t *target) Close() error {
 func (t *target) Take(ctx context.Context, messages []*forward.Message) (int, error) {
 	within, cancel := context.WithTimeout(ctx, t.config.Timeout)
 	defer cancel()
-	n, err := t.publish(within, messages[:min(len(messages), maxTaken)])
+	messages = messages[:min(len(messages), maxTaken)]
+	rest := t.ahead.Rest(messages)
+	n, err := t.ahead.Settle(messages, rest, t.publish(within, rest))
 	switch {
 	case err == nil:
 		return n, nil
@@ -184,11 +187,19 @@ func (t *target) Take(ctx context.Context, messages []*forward.Message) (int, er
 // maxTaken bounds what is under way at a time; the client has a bound of its own.
 const maxTaken = 1000
 
-// publish returns how many messages, beginning with the first, are in the stream.
-func (t *target) publish(ctx context.Context, messages []*forward.Message) (n int, err error) {
-	if t.conn == nil || t.conn.IsClosed() {
+// publish returns for each message what became of it.
+func (t *target) publish(ctx context.Context, messages []*forward.Message) []error {
+	errs := make([]error, len(messages))
+	fail := func(from int, err error) []error {
+		for i := from; i < len(errs); i++ {
+			errs[i] = err
+		}
+		return errs
+	}
+	if len(messages) > 0 && (t.conn == nil || t.conn.IsClosed()) {
+		var err error
 		if t.conn, err = t.connect(ctx); err != nil {
-			return 0, err
+			return fail(0, err)
 		}
 	}
 	options := []jetstream.PublishOpt{
@@ -198,32 +209,29 @@ func (t *target) publish(ctx context.Context, messages []*forward.Message) (n in
 	if t.config.Stream != "" {
 		options = append(options, jetstream.WithExpectStream(t.config.Stream))
 	}
-	var sent []jetstream.PubAckFuture
-	var failed error
-	for _, m := range messages {
-		one, err := t.conn.stream.PublishMsgAsync(t.message(m), append(options, jetstream.WithMsgID(m.Key))...)
-		if err != nil {
-			failed = err
+	sent := make([]jetstream.PubAckFuture, len(messages))
+	for i, m := range messages {
+		if sent[i], errs[i] = t.conn.stream.PublishMsgAsync(t.message(m), append(options, jetstream.WithMsgID(m.Key))...); errs[i] != nil && !isTooLarge(errs[i]) {
+			fail(i, errs[i])
 			break
 		}
-		sent = append(sent, one)
 	}
 	for i, one := range sent {
+		if errs[i] != nil {
+			continue
+		}
 		select {
 		case <-one.Ok():
-			n = i + 1
-			continue
-		case err := <-one.Err():
-			return n, err
+		case errs[i] = <-one.Err():
 		case <-t.conn.closed:
-			return n, cmp.Or(t.conn.LastError(), nats.ErrConnectionClosed)
+			return fail(i, cmp.Or(t.conn.LastError(), nats.ErrConnectionClosed))
 		case err := <-t.conn.denied:
-			return n, err
+			return fail(i, err)
 		case <-ctx.Done():
-			return n, ctx.Err()
+			return fail(i, ctx.Err())
 		}
 	}
-	return n, failed
+	return errs
 }
 
 func (t *target) message(m *forward.Message) *nats.Msg {
