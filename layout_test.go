@@ -50,6 +50,7 @@ var arrows = map[string][]string{
 	"internal/diagnose": {"internal/canon", "webhook"},
 
 	// What forwards with a client library of its own.
+	"internal/forward/amqp":     {"internal/forward"},
 	"internal/forward/kafka":    {"internal/forward"},
 	"internal/forward/nats":     {"internal/forward"},
 	"internal/forward/postgres": {"internal/forward", "internal/inbox", "webhook/numbermanagement"},
