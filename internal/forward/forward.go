@@ -78,6 +78,8 @@ type Forwarder struct {
 	target Target
 	log    *slog.Logger
 
+	idle idle // of what is new
+
 	// turn is taken by what is new and by replays, in turns.
 	turn sync.Mutex
 
@@ -168,11 +170,13 @@ func (f *Forwarder) forwardNew(ctx, taking context.Context) error {
 		if len(events) == 0 {
 			select {
 			case <-changes:
-				continue
+			case <-f.check(ctx, p):
 			case <-ctx.Done():
 				return ctx.Err()
 			}
+			continue
 		}
+		f.idle = idle{checked: f.idle.checked}
 		done := func(position int64, _ []*Message) error {
 			p.Position = position
 			f.inbox.Save(p)

@@ -121,6 +121,30 @@ func (t *target) drop() {
 // maxTaken bounds what is under way at a time.
 const maxTaken = 1000
 
+// Check connects, unless the client and the broker hear of each other anyway.
+func (t *target) Check(ctx context.Context) error {
+	within, cancel := context.WithTimeout(ctx, t.config.Timeout)
+	defer cancel()
+	if err := t.ready(within); err != nil {
+		return t.judge(ctx, within, err)
+	}
+	if short := t.conn.blocked.Load(); short != nil {
+		return errShort(*short)
+	}
+	return nil
+}
+
+// ready makes sure that there is a connection.
+func (t *target) ready(ctx context.Context) (err error) {
+	if t.conn != nil && t.conn.channel.IsClosed() {
+		t.drop()
+	}
+	if t.conn == nil {
+		t.conn, err = t.connect(ctx)
+	}
+	return err
+}
+
 // Take publishes messages and waits until the broker has confirmed them.
 func (t *target) Take(ctx context.Context, messages []*forward.Message) (int, error) {
 	messages = messages[:min(len(messages), maxTaken)]
@@ -156,14 +180,8 @@ func (t *target) publish(ctx context.Context, messages []*forward.Message) []err
 	if len(messages) == 0 {
 		return nil
 	}
-	if t.conn != nil && t.conn.channel.IsClosed() {
-		t.drop()
-	}
-	if t.conn == nil {
-		var err error
-		if t.conn, err = t.connect(ctx); err != nil {
-			return fail(0, err)
-		}
+	if err := t.ready(ctx); err != nil {
+		return fail(0, err)
 	}
 	c := t.conn
 	// A broker that is short of something stops to read, and the client waits for ever.
@@ -329,7 +347,7 @@ func (t *target) judge(ctx, within context.Context, err error) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case within.Err() != nil && short != nil:
-		return fmt.Errorf("the broker takes nothing for now: %s", *short)
+		return errShort(*short)
 	case within.Err() != nil:
 		return fmt.Errorf("the broker did not answer within %v: %w", t.config.Timeout, err)
 	case isTooLarge(err):
@@ -339,6 +357,8 @@ func (t *target) judge(ctx, within context.Context, err error) error {
 	}
 	return err
 }
+
+func errShort(of string) error { return fmt.Errorf("the broker takes nothing for now: %s", of) }
 
 // needsSomebody reports whether a broker has refused a user, or what he wants, or does
 // not know it.

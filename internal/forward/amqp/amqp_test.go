@@ -331,7 +331,14 @@ func TestBrokerRestarts(t *testing.T) {
 		take(t, target, messages(2, 2))
 	}
 
+	check := target.(forward.Checker).Check
+	if err := check(t.Context()); err != nil {
+		t.Error(err)
+	}
 	r.kill(t)
+	if err := open(t, amqp.Config{URLs: []string{r.url("app", "geheim")}}).(forward.Checker).Check(t.Context()); err == nil || needsSomebody(err) {
+		t.Errorf("of a broker that is gone it says %v", err)
+	}
 	for range 2 {
 		if n, err := target.Take(t.Context(), messages(3, 3)); n != 0 || err == nil || needsSomebody(err) || isRefused(err) {
 			t.Fatal(n, err)

@@ -160,6 +160,17 @@ func (t *target) Close() error {
 // maxTaken bounds what is under way at a time.
 const maxTaken = 1000
 
+// Check finds out whether a broker answers.
+func (t *target) Check(ctx context.Context) error {
+	within, cancel := context.WithTimeout(ctx, t.config.Timeout)
+	defer cancel()
+	t.proven = false
+	if err := t.prove(within); err != nil {
+		return t.judge(ctx, within, err)
+	}
+	return nil
+}
+
 // Take produces messages and waits for what becomes of them.
 func (t *target) Take(ctx context.Context, messages []*forward.Message) (int, error) {
 	messages = messages[:min(len(messages), maxTaken)]

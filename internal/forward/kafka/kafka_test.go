@@ -337,7 +337,12 @@ func TestTroubles(t *testing.T) {
 			"no topic":          {kafka.Config{Brokers: plain.ListenAddrs(), Topic: "nothing"}, "UNKNOWN_TOPIC_OR_PARTITION", true},
 			"no broker":         {kafka.Config{Brokers: addresses, Topic: "events"}, "connection refused", false},
 		} {
-			n, err := m.open(t, x.config).Take(t.Context(), messages(1, 1))
+			target := m.open(t, x.config)
+			n, err := target.Take(t.Context(), messages(1, 1))
+			// What is wrong with a topic, a broker only says when it is given something.
+			if checked := target.(forward.Checker).Check(t.Context()); (checked == nil) != (x.why == "" || strings.Contains(x.why, "TOPIC")) || needsSomebody(checked) && !x.person {
+				t.Errorf("%s: asked, it says %v", name, checked)
+			}
 			if x.why == "" {
 				if n != 1 || err != nil {
 					t.Errorf("%s: %d, %v", name, n, err)
@@ -396,9 +401,16 @@ func TestClusterRestarts(t *testing.T) {
 			t.Fatal(err)
 		}
 		target := m.open(t, kafka.Config{Brokers: c.ListenAddrs(), Topic: "events", Timeout: time.Second})
+		check := target.(forward.Checker).Check
 		for id := int64(1); id < 6; id += 2 {
 			take(t, target, messages(id, id))
+			if err := check(t.Context()); err != nil {
+				t.Error(err)
+			}
 			c.Close()
+			if err := check(t.Context()); err == nil || needsSomebody(err) {
+				t.Errorf("of a cluster that is gone it says %v", err)
+			}
 			for range 2 {
 				if n, err := target.Take(t.Context(), messages(id+1, id+1)); n != 0 || err == nil || needsSomebody(err) || isRefused(err) {
 					t.Fatal(n, err)

@@ -154,6 +154,21 @@ func (t *target) Close() error {
 	return nil
 }
 
+// Check connects, or finds out whether the server still answers.
+func (t *target) Check(ctx context.Context) (err error) {
+	within, cancel := context.WithTimeout(ctx, t.config.Timeout)
+	defer cancel()
+	if t.conn == nil || t.conn.IsClosed() {
+		t.conn, err = t.connect(within)
+	} else {
+		err = t.conn.FlushWithContext(within)
+	}
+	if err != nil {
+		_ = t.Close()
+	}
+	return err
+}
+
 // Take publishes all messages and waits for what becomes of them.
 func (t *target) Take(ctx context.Context, messages []*forward.Message) (int, error) {
 	within, cancel := context.WithTimeout(ctx, t.config.Timeout)

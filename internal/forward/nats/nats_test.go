@@ -329,14 +329,21 @@ func TestServerRestarts(t *testing.T) {
 	port = s.Addr().(*net.TCPAddr).Port
 	newStream(t, streams(t, s.ClientURL()), jetstream.StreamConfig{Name: "EVENTS", Subjects: []string{"switchhook.>"}})
 	target := open(t, nats.Config{URLs: []string{s.ClientURL()}})
+	check := target.(forward.Checker).Check
 	for id := int64(1); id < 9; id += 2 {
 		take(t, target, messages(id, id))
 		s.Shutdown()
 		s.WaitForShutdown()
+		if err := check(t.Context()); err == nil {
+			t.Error("it does not know that the server is gone")
+		}
 		if n, err := target.Take(t.Context(), messages(id+1, id+1)); n != 0 || err == nil || needsSomebody(err) {
 			t.Fatal(n, err)
 		}
 		s = run()
+		if err := check(t.Context()); err != nil {
+			t.Error(err)
+		}
 		take(t, target, messages(id+1, id+1))
 	}
 	stream, err := streams(t, s.ClientURL()).Stream(t.Context(), "EVENTS")

@@ -87,6 +87,16 @@ func (t *target) Close() error {
 // drop gives up a connection of which it is not known how it stands.
 func (t *target) drop() { _ = t.Close() } // there is an error already
 
+// Check connects and makes the tables that are missing.
+func (t *target) Check(ctx context.Context) error {
+	within, cancel := context.WithTimeout(ctx, t.config.Timeout)
+	defer cancel()
+	if err := t.connect(within); err != nil {
+		return t.judge(ctx, err)
+	}
+	return nil
+}
+
 // Take writes messages in one transaction, or as many of them as it can.
 func (t *target) Take(ctx context.Context, messages []*forward.Message) (int, error) {
 	for {

@@ -303,6 +303,10 @@ func TestNeedsSomebody(t *testing.T) {
 			if !strings.Contains(err.Error(), c.why) || strings.Contains(err.Error(), "geheim") {
 				t.Errorf("it says %q, want %q", err, c.why)
 			}
+			// Without an event it cannot know what only an INSERT tells.
+			if err := target.(forward.Checker).Check(t.Context()); err == nil && !strings.Contains(c.why, "relation") || err != nil && (!needsSomebody(err) || !strings.Contains(err.Error(), c.why)) {
+				t.Errorf("asked, it says %q", err)
+			}
 		})
 	}
 }
@@ -369,6 +373,30 @@ func TestTables(t *testing.T) {
 // role returns the name of a user for the test alone.
 func role(t testing.TB, database string) string {
 	return query(t, database, "SELECT current_database() || '_user'")[0]
+}
+
+// The tables are there before the first event is.
+func TestCheck(t *testing.T) {
+	server := pgtest.Start(t)
+	target := open(t, postgres.Config{URL: server.URL(), Tables: both})
+	check := target.(forward.Checker).Check
+	if err := check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, server.URL(), `SELECT count(*) FROM events, numbers`, "0")
+	if err := server.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	fresh := open(t, postgres.Config{URL: server.URL(), Tables: both})
+	if err := fresh.(forward.Checker).Check(t.Context()); err == nil || needsSomebody(err) {
+		t.Errorf("a server that is gone: %v", err)
+	}
+	if err := server.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if err := fresh.(forward.Checker).Check(t.Context()); err != nil {
+		t.Error(err)
+	}
 }
 
 // One of the tables is enough.
