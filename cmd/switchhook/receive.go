@@ -110,7 +110,7 @@ have what are flags here. Secrets and forwarders are read again on SIGHUP.`,
 	f.acme.add(fl)
 	fl.StringVar(&f.admin, "admin", "", "address for health and metrics, as in 127.0.0.1:8051; not for the public (default: none)")
 	fl.StringSliceVar(&f.proxies, "trusted-proxies", nil, "addresses, as CIDR prefixes, of proxies whose X-Forwarded-For is true")
-	fl.StringSliceVar(&f.forwardTo, "forward-to", nil, "where events go: a URL, file:PATH for lines of JSON, or - for standard output")
+	fl.StringSliceVar(&f.forwardTo, "forward-to", nil, "where events go: a URL, postgres://HOST/DATABASE for its tables, file:PATH for lines of JSON, or - for standard output")
 	fl.DurationVar(&f.retention, "retention", 7*24*time.Hour, "how long events are kept that all forwarders are done with")
 	fl.DurationVar(&f.duplicates, "duplicates-within", inboxes.MinHorizon, "how long an event is recognised when it comes again")
 	fl.IntVar(&f.quarantineRequests, "quarantine-requests", 10_000, "requests that are kept for each source of those that are not accepted")
@@ -241,7 +241,12 @@ func (f *receiveFlags) file(cmd *cobra.Command) (r receiveFile, err error) {
 		case isFile:
 			w.File = &fileFile{Path: path}
 		default:
-			w.HTTP = &httpFile{URL: to}
+			if w.Postgres, err = database(to); err != nil {
+				return r, err
+			}
+			if w.Postgres == nil {
+				w.HTTP = &httpFile{URL: to}
+			}
 		}
 		r.forwarders = append(r.forwarders, w)
 	}

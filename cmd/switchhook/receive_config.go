@@ -108,6 +108,11 @@ type forwarderFile struct {
 	File    *fileFile    `yaml:"file"`
 	Command *commandFile `yaml:"command"`
 	Stdout  *struct{}    `yaml:"stdout"`
+
+	Postgres *postgresFile `yaml:"postgres"`
+	NATS     *natsFile     `yaml:"nats"`
+	Kafka    *kafkaFile    `yaml:"kafka"`
+	AMQP     *amqpFile     `yaml:"amqp"`
 }
 
 type httpFile struct {
@@ -150,6 +155,10 @@ var forwardTargets = []struct {
 	{"stdout", func(f forwarderFile) bool { return f.Stdout != nil }, func(_ forwarderFile, stdout io.Writer) (forward.Target, error) {
 		return forward.Writer(stdout), nil
 	}},
+	{"postgres", func(f forwarderFile) bool { return f.Postgres != nil }, openPostgres},
+	{"nats", func(f forwarderFile) bool { return f.NATS != nil }, openNATS},
+	{"kafka", func(f forwarderFile) bool { return f.Kafka != nil }, openKafka},
+	{"amqp", func(f forwarderFile) bool { return f.AMQP != nil }, openAMQP},
 }
 
 // open opens the target of a forwarder.
@@ -360,7 +369,8 @@ func (a authFile) auth(own *gateway.Source, report func(*http.Request, error)) (
 
 // hasSecret reports whether something of a forwarder is elsewhere than in the file.
 func (f forwarderFile) hasSecret() bool {
-	return f.HTTP != nil && (f.HTTP.Secret != nil || len(f.HTTP.SecretHeaders) > 0 || f.HTTP.CA != "")
+	return f.HTTP != nil && (f.HTTP.Secret != nil || len(f.HTTP.SecretHeaders) > 0 || f.HTTP.CA != "") ||
+		f.Postgres != nil || f.NATS != nil || f.Kafka != nil || f.AMQP != nil
 }
 
 func (f forwarderFile) filter() inboxes.Filter {
