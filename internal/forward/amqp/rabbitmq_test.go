@@ -29,7 +29,7 @@ type rabbit struct {
 const program = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 
 // shared is the server of this test binary.
-var shared = sync.OnceValues(func() (*rabbit, error) { return newRabbit() })
+var shared = sync.OnceValues(newRabbit)
 
 // broker returns the server that tests share. It ends with the test binary, however
 // that ends.

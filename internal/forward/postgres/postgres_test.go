@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -481,4 +482,24 @@ func TestServerRestarts(t *testing.T) {
 	}
 	expect(t, server.URL(), `SELECT id FROM events ORDER BY 1`, want...)
 	expect(t, server.URL(), `SELECT event_id FROM numbers ORDER BY 1`, want...)
+}
+
+// The tables are made as they are documented.
+func TestDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/gateway-forwarders.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := func(text string) string {
+		var lines []string
+		for line := range strings.Lines(strings.ReplaceAll(text, `"`, "")) {
+			if line = strings.TrimSpace(line); line != "" {
+				lines = append(lines, line)
+			}
+		}
+		return strings.Join(lines, "\n")
+	}
+	if want := plain(postgres.Tables{Events: "switchhook_events", Numbers: "switchhook_numbers"}.Create()); !strings.Contains(plain(string(text)), want) {
+		t.Errorf("docs/gateway-forwarders.md does not have\n%s", want)
+	}
 }
