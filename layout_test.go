@@ -19,7 +19,7 @@ const module = "github.com/switchhook/switchhook"
 // arrows says which packages of this module a package may import. A package that is
 // not named here is an oversight.
 var arrows = map[string][]string{
-	"cmd/switchhook": {"internal/...", "webhook"},
+	"cmd/switchhook": {"internal/...", "internal/forward/...", "webhook"},
 
 	"internal/api": {"internal/catalog", "internal/deliver", "internal/hook", "internal/intake", "internal/inventory", "internal/manage", "internal/number", "internal/oauth", "internal/outbound", "internal/outbox", "webhook"},
 

@@ -48,9 +48,17 @@ func open(t *testing.T, c amqp.Config) forward.Target {
 	return target
 }
 
+// patient returns a context in which a test waits for the broker.
+func patient(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 func take(t *testing.T, target forward.Target, all []*forward.Message) {
 	t.Helper()
-	if n, err := target.Take(t.Context(), all); n != len(all) || err != nil {
+	if n, err := target.Take(patient(t), all); n != len(all) || err != nil {
 		t.Fatalf("%d of %d taken: %v", n, len(all), err)
 	}
 }
@@ -68,7 +76,7 @@ func isRefused(err error) bool {
 // channel returns a channel to a server.
 func (r *rabbit) channel(t *testing.T) *amqp091.Channel {
 	t.Helper()
-	c, err := amqp091.Dial(r.url("app", "geheim"))
+	c, err := amqp091.DialConfig(r.url("app", "geheim"), amqp091.Config{Dial: amqp091.DefaultDial(patience)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,8 +195,9 @@ func TestFull(t *testing.T) {
 	target := open(t, amqp.Config{URLs: []string{r.url("app", "geheim")}, Exchange: exchange})
 	var got []string
 	tries := 0
+	ctx := patient(t)
 	for all := messages(1, 20); len(all) > 0; tries++ {
-		n, err := target.Take(t.Context(), all)
+		n, err := target.Take(ctx, all)
 		if n < len(all) && (err == nil || needsSomebody(err) || isRefused(err) || !strings.Contains(err.Error(), "a queue may be full")) {
 			t.Fatal(n, err)
 		}
@@ -209,8 +218,9 @@ func TestTooLarge(t *testing.T) {
 	all := messages(1, 10)
 	all[4].Body = make([]byte, 30_000)
 	var dead []int64
+	ctx := patient(t)
 	for len(all) > 0 {
-		n, err := target.Take(t.Context(), all)
+		n, err := target.Take(ctx, all)
 		if all = all[n:]; isRefused(err) {
 			dead = append(dead, all[0].ID)
 			all = all[1:]
@@ -230,8 +240,9 @@ func TestOrder(t *testing.T) {
 	r := broker(t)
 	exchange, queue := r.topic(t, "#", nil)
 	target := open(t, amqp.Config{URLs: []string{r.url("app", "geheim")}, Exchange: exchange})
+	ctx := patient(t)
 	for all := messages(1, 2000); len(all) > 0; {
-		n, err := target.Take(t.Context(), all)
+		n, err := target.Take(ctx, all)
 		if n == 0 || err != nil {
 			t.Fatal(n, err)
 		}
@@ -320,7 +331,9 @@ func TestSilent(t *testing.T) {
 // A broker that closes connections, is killed, or is short of disk costs nothing.
 func TestBrokerRestarts(t *testing.T) {
 	r := broker(t)
-	exchange, queue := r.topic(t, "#", amqp091.Table{"x-queue-type": "quorum"})
+	// Not a quorum queue: RabbitMQ 3.10 writes down seconds later that there is one, and one
+	// that it has not written down when it is killed takes nothing ever after.
+	exchange, queue := r.topic(t, "#", nil)
 	target := open(t, amqp.Config{URLs: []string{r.url("app", "geheim")}, Exchange: exchange, Timeout: 2 * time.Second})
 	take(t, target, messages(1, 1))
 
@@ -347,12 +360,7 @@ func TestBrokerRestarts(t *testing.T) {
 	if err := r.run(); err != nil {
 		t.Fatal(err)
 	}
-	for n := 0; n == 0; { // the queue may have no leader yet
-		var err error
-		if n, err = target.Take(t.Context(), messages(3, 3)); needsSomebody(err) || isRefused(err) {
-			t.Fatal(err)
-		}
-	}
+	take(t, target, messages(3, 3))
 
 	r.control(t, "set_disk_free_limit", "1000000000000000")
 	n, err := target.Take(t.Context(), messages(4, 5))

@@ -1,6 +1,8 @@
 package amqp_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -80,7 +82,10 @@ func newRabbit() (*rabbit, error) {
 	r.script = fmt.Sprintf(`
 		epmd -port %[1]d -address 127.0.0.1 >> log.txt 2>&1 &
 		names=$!
-		until epmd -port %[1]d -names >/dev/null 2>&1; do sleep 0.1; done
+		until epmd -port %[1]d -names >/dev/null 2>&1; do
+			kill -0 $names || exit
+			sleep 0.1
+		done
 		%[2]s >> log.txt 2>&1 &
 		server=$!
 		read -r signal
@@ -114,7 +119,11 @@ const definitions = `{
 	]
 }`
 
-// run starts the server and returns when it answers.
+// patience is how long anything of the server is waited for.
+const patience = 30 * time.Second
+
+// run starts the server and returns when it answers. If it does not, it says what the
+// server has said, and nothing of it is left.
 func (r *rabbit) run() error {
 	shell := exec.Command("sh", "-c", r.script)
 	shell.Dir, shell.Env, shell.SysProcAttr = r.dir, r.env, &syscall.SysProcAttr{Setpgid: true}
@@ -130,15 +139,25 @@ func (r *rabbit) run() error {
 		_ = shell.Wait() // the server's log says what there is to say
 		close(r.ended)
 	}()
-	for end := time.Now().Add(3 * time.Minute); ; time.Sleep(100 * time.Millisecond) { // another process is to begin
-		c, err := amqp091.Dial(r.url("app", "geheim"))
+	end := time.Now().Add(patience)
+	for {
+		c, err := amqp091.DialConfig(r.url("app", "geheim"), amqp091.Config{Dial: amqp091.DefaultDial(5 * time.Second)})
 		if err == nil {
 			return c.Close()
 		}
-		if time.Now().After(end) {
-			log, _ := os.ReadFile(filepath.Join(r.dir, "log.txt"))
-			return fmt.Errorf("the server does not answer: %w\n%s", err, log)
+		select {
+		case <-r.ended:
+			err = errors.New("it has ended")
+		case <-time.After(100 * time.Millisecond): // another process is to begin
+			if time.Now().Before(end) {
+				continue
+			}
 		}
+		_ = syscall.Kill(-shell.Process.Pid, syscall.SIGKILL) // the shell and what it has started
+		<-r.ended
+		log, _ := os.ReadFile(filepath.Join(r.dir, "log.txt"))
+		_ = os.RemoveAll(r.dir)
+		return fmt.Errorf("the server does not answer: %w\n%s", err, log)
 	}
 }
 
@@ -155,13 +174,20 @@ func (r *rabbit) kill(t *testing.T) {
 	if err := r.hold.Close(); err != nil {
 		t.Error(err)
 	}
-	<-r.ended
+	select {
+	case <-r.ended:
+	case <-time.After(patience):
+		t.Fatal("the server was killed, and is still there")
+	}
 }
 
 // control runs a command of the server's administration.
 func (r *rabbit) control(t *testing.T, args ...string) {
 	t.Helper()
-	cmd := exec.Command("/usr/lib/rabbitmq/bin/rabbitmqctl", args...)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "/usr/lib/rabbitmq/bin/rabbitmqctl", args...)
+	cmd.WaitDelay = time.Second
 	cmd.Dir, cmd.Env = r.dir, r.env
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
