@@ -347,21 +347,25 @@ func (r *receiving) use(ctx context.Context, file receiveFile) error {
 	if err != nil {
 		return err
 	}
-	if err := gateway.New(gateway.Config{}).Use(sources); err != nil {
+	opened, err := r.open(file.forwarders)
+	if err == nil {
+		err = r.gateway.Use(sources)
+	}
+	if err != nil {
+		for _, t := range opened {
+			err = errors.Join(err, t.Close())
+		}
 		return err
 	}
-	if err := r.forward(ctx, file.forwarders); err != nil {
-		return err
-	}
-	return r.gateway.Use(sources)
+	r.forward(ctx, file.forwarders, opened)
+	return nil
 }
 
-// forward starts the forwarders that are new or changed, and stops those that are no
-// more.
-func (r *receiving) forward(ctx context.Context, all []forwarderFile) error {
+// open opens the targets of the forwarders that are new or changed.
+func (r *receiving) open(all []forwarderFile) (opened map[string]forward.Target, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	opened := map[string]forward.Target{}
+	opened = map[string]forward.Target{}
 	for _, w := range all {
 		// A secret in a file may have changed although nothing else has.
 		if old := r.running[w.Name]; old != nil && reflect.DeepEqual(old.made, w) && !w.hasSecret() {
@@ -369,22 +373,30 @@ func (r *receiving) forward(ctx context.Context, all []forwarderFile) error {
 		}
 		target, err := w.open(r.cmd.OutOrStdout())
 		if err != nil {
-			for _, t := range opened {
-				err = errors.Join(err, t.Close())
-			}
-			return fmt.Errorf("forwarder %s: %w", w.Name, err)
+			return opened, fmt.Errorf("forwarder %s: %w", w.Name, err)
 		}
 		opened[w.Name] = target
 	}
+	return opened, nil
+}
+
+// forward starts the forwarders whose targets were opened, and stops those that they
+// replace or that are no more.
+func (r *receiving) forward(ctx context.Context, all []forwarderFile, opened map[string]forward.Target) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ending := map[string]*runningForwarder{}
 	for name, old := range r.running {
 		stays := slices.ContainsFunc(all, func(w forwarderFile) bool { return w.Name == name })
-		if opened[name] == nil && stays {
-			continue
+		if opened[name] != nil || !stays {
+			old.stop()
+			ending[name] = old
 		}
-		old.stop()
+	}
+	for name, old := range ending {
 		<-old.ended
 		delete(r.running, name)
-		if !stays {
+		if opened[name] == nil {
 			r.metrics.Forget(name)
 		}
 	}
@@ -405,7 +417,6 @@ func (r *receiving) forward(ctx context.Context, all []forwarderFile) error {
 		}()
 		r.running[w.Name] = own
 	}
-	return nil
 }
 
 func (r *receiving) stopAll() {

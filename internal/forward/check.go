@@ -36,7 +36,7 @@ func (f *Forwarder) check(ctx context.Context, p inbox.Progress) (again <-chan t
 		return time.After(wait)
 	}
 	f.turn.Lock()
-	err := target.Check(ctx)
+	err := f.protect(func() error { return target.Check(ctx) })
 	f.turn.Unlock()
 	if ctx.Err() != nil {
 		return nil

@@ -9,8 +9,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -305,7 +307,10 @@ func (f *Forwarder) take(ctx context.Context, messages []*Message) (n int, err e
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
-	n, err = f.target.Take(ctx, messages)
+	err = f.protect(func() (err error) {
+		n, err = f.target.Take(ctx, messages)
+		return err
+	})
 	if err == nil && n == 0 {
 		err = errNothing
 	}
@@ -313,6 +318,19 @@ func (f *Forwarder) take(ctx context.Context, messages []*Message) (n int, err e
 		err = nil // then there is none that it could be about
 	}
 	return n, err
+}
+
+// protect turns a panic of the target into an error. It would end the whole process, and
+// again whenever that starts anew with the same event: then nobody would receive anything
+// because one of the targets has a mistake in it.
+func (f *Forwarder) protect(call func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			f.log.Error("the target failed for a mistake in this program", "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("a mistake in this program: %v", p)
+		}
+	}()
+	return call()
 }
 
 // sayAgain is how often the log tells that a target goes on failing.

@@ -1,6 +1,7 @@
 package forward_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -80,6 +81,42 @@ func TestDownForAnHour(t *testing.T) {
 		}
 	})
 }
+
+// A target that panics fails, like others that fail: the process goes on, its event is
+// tried again, and other targets notice nothing.
+func TestPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := fresh(t)
+		broken := &panicking{target: target{fail: func(m *forward.Message) error {
+			if m.ID == 2 {
+				panic("out of range")
+			}
+			return nil
+		}}}
+		up := &target{}
+		run(t, in, broken, forward.Config{Name: "broken"})
+		run(t, in, up, forward.Config{Name: "up"})
+		for i := range 3 {
+			arrive(t, in, "zoom", "a.b", i)
+			synctest.Wait()
+		}
+		time.Sleep(time.Hour)
+		equal(t, "the other one", up.taken(false), span(1, 3))
+		p, err := in.Progress(t.Context(), "broken")
+		must(t, err)
+		if p.Position != 1 || p.Tries < 60 || p.Reason != "a mistake in this program: out of range" {
+			t.Errorf("it is at %+v", p)
+		}
+		broken.set(func(g *target) { g.fail = nil })
+		time.Sleep(time.Minute)
+		equal(t, "when it is mended", broken.taken(false), span(1, 3))
+	})
+}
+
+// panicking panics also when it is asked.
+type panicking struct{ target }
+
+func (*panicking) Check(context.Context) error { panic("nil pointer") }
 
 // Whoever says when he wants to be tried again is not tried earlier.
 func TestLater(t *testing.T) {

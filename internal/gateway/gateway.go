@@ -76,7 +76,7 @@ type Gateway struct {
 	metrics  *metrics
 	alarms   alarms
 	current  atomic.Pointer[sources]
-	reading  atomic.Int64
+	reading  readings
 	stopping atomic.Bool
 }
 
@@ -105,7 +105,7 @@ func New(c Config) *Gateway {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{config: c, inbox: c.Inbox, log: c.Log, metrics: newMetrics(c.Metrics)}
+	g := &Gateway{config: c, inbox: c.Inbox, log: c.Log, metrics: newMetrics(c.Metrics), reading: readings{most: c.MaxReading}}
 	g.current.Store(&sources{})
 	return g
 }
@@ -219,7 +219,7 @@ func (g *Gateway) receive(w http.ResponseWriter, r *http.Request, s *source) ans
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), answerWithin)
 	defer cancel()
-	body, give, err := g.body(r, s.MaxBody)
+	body, give, err := g.body(w, r, s.MaxBody)
 	defer give()
 	switch {
 	case errors.Is(err, errTooLarge):

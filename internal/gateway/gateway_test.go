@@ -534,8 +534,8 @@ func TestWhereRequestsComeFrom(t *testing.T) {
 	}
 }
 
-// When too much is coming in at a time it is put off, and what was reading gives its
-// room back.
+// When too much is coming in at a time, the one is put off that has been at it for
+// longest, and whoever just sends his request comes through.
 func TestOverload(t *testing.T) {
 	w := open(t, gateway.Config{MaxReading: 160 << 10})
 	hold, started := make(chan struct{}), make(chan struct{})
@@ -543,18 +543,27 @@ func TestOverload(t *testing.T) {
 	slow.ContentLength = -1
 	slow.Body = io.NopCloser(io.MultiReader(bytes.NewReader(make([]byte, 70<<10)), &gate{started, hold}))
 	var wg sync.WaitGroup
-	wg.Go(func() { w.answer(slow) })
+	var put int
+	wg.Go(func() { put = w.answer(slow).Code })
 	<-started
-	if s := w.send(secret, "a", bytes.Repeat([]byte("x"), 60<<10)); s != 503 {
-		t.Errorf("beside a large one: %d", s)
-	}
 	if s := w.send(secret, "b", event(2)); s != 204 {
 		t.Errorf("a small one beside it: %d", s)
 	}
+	for range 2 {
+		if s := w.send(secret, "a", bytes.Repeat([]byte("x"), 60<<10)); s != 204 {
+			t.Errorf("a large one beside it: %d", s)
+		}
+	}
 	close(hold)
 	wg.Wait()
-	if s := w.send(secret, "a", bytes.Repeat([]byte("x"), 60<<10)); s != 204 {
-		t.Errorf("afterwards: %d", s)
+	if put != 503 {
+		t.Errorf("the slow one: %d", put)
+	}
+	if s := w.send(secret, "c", bytes.Repeat([]byte("y"), 200<<10)); s != 503 {
+		t.Errorf("one that is more than there may be: %d", s)
+	}
+	if s := w.send(secret, "d", bytes.Repeat([]byte("z"), 100<<10)); s != 204 {
+		t.Errorf("one that has all the room to itself: %d", s)
 	}
 }
 

@@ -161,6 +161,40 @@ func TestSlowLoris(t *testing.T) {
 	}
 }
 
+// Clients that send large bodies and do not end them take all the memory that there is
+// for bodies, and lose it to whoever sends his whole.
+func TestSlowBodies(t *testing.T) {
+	for name, begin := range map[string]string{
+		"of a size": "POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n" + strings.Repeat("x", 800_000),
+		"in chunks": "POST " + path + " HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nC3500\r\n" + strings.Repeat("x", 800_000) + "\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := open(t, gateway.Config{MaxReading: 8 << 20})
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			must(t, err)
+			w.serve(l, nil)
+			dial := func() net.Conn {
+				c, err := net.Dial("tcp", l.Addr().String())
+				must(t, err)
+				t.Cleanup(func() { _ = c.Close() })
+				must(t, c.SetDeadline(time.Now().Add(time.Minute))) // should it hang
+				return c
+			}
+			for n := range 20 {
+				for range 5 {
+					_, _ = io.WriteString(dial(), begin)
+				}
+				if s := exchange(dial(), n); s != 204 {
+					t.Errorf("request %d: %d", n, s)
+				}
+			}
+			if n := len(w.stored()); n != 20 {
+				t.Errorf("%d events are stored", n)
+			}
+		})
+	}
+}
+
 // A single address does not take all connections; a proxy, which brings many clients,
 // may.
 func TestConnectionsOfAnAddress(t *testing.T) {
