@@ -146,7 +146,6 @@ type Inbox struct {
 	changes    changes
 	checkpoint checkpoint
 	trouble    trouble // the writer's
-	load       load    // the writer's
 	broken     atomic.Bool
 	ids        recent // the writer's
 	held       held
