@@ -159,11 +159,10 @@ func divisionsOf(ctx context.Context, s *session, table string) (list []division
 	return list, err
 }
 
-// add makes the division that is to have an id.
-func (d *divisions) add(ctx context.Context, s *session, table string, id int64) error {
-	list := d.known[table]
-	start := hook.EventID(id).Time().Truncate(d.width)
-	x := division{low: hook.FirstID(start), high: hook.FirstID(start.Add(d.width))}
+// divisionOf returns the division that is to have an id, beside those there are.
+func divisionOf(list []division, table string, id int64, width time.Duration) division {
+	start := hook.EventID(id).Time().Truncate(width)
+	x := division{low: hook.FirstID(start), high: hook.FirstID(start.Add(width))}
 	for _, other := range list { // what is there already may be of another width
 		if other.high <= id {
 			x.low = max(x.low, other.high)
@@ -175,6 +174,13 @@ func (d *divisions) add(ctx context.Context, s *session, table string, id int64)
 	if ms := hook.EventID(x.low).Time().UnixMilli() % 1000; ms != 0 {
 		x.name += fmt.Sprintf("_%03d", ms)
 	}
+	return x
+}
+
+// add makes the division that is to have an id.
+func (d *divisions) add(ctx context.Context, s *session, table string, id int64) error {
+	list := d.known[table]
+	x := divisionOf(list, table, id, d.width)
 	// It is attached when it has its bounds and its indexes: that can be done while
 	// others write to the table, and takes no time.
 	err := s.simple(ctx, fmt.Sprintf(`

@@ -100,19 +100,8 @@ func IsPostgres(database string) bool {
 
 func openPostgres(ctx context.Context, dir *hook.Directory, typeNumber func(string) int64, o Options) (_ *postgresDB, err error) {
 	p := &postgresDB{log: o.Log, directory: dir, typeNumber: typeNumber, disown: func() {}}
-	if p.config, err = pgconn.ParseConfig(o.Database); err != nil {
-		return nil, err // it has the password left out
-	}
-	if p.config.ConnectTimeout == 0 {
-		p.config.ConnectTimeout = 10 * time.Second
-	}
-	if p.config.ValidateConnect == nil {
-		p.config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
-	}
-	p.config.OnNotice = func(c *pgconn.PgConn, n *pgconn.Notice) {
-		if s, ok := c.CustomData()[sessionKey].(*session); ok && n.SeverityUnlocalized == "WARNING" {
-			s.warned = true
-		}
+	if p.config, err = configPG(o.Database); err != nil {
+		return nil, err
 	}
 	p.divisions = divisions{db: p, width: divisionWidth(o.Retention)}
 	p.targets.numbers = map[hook.Target]int64{}
@@ -132,6 +121,26 @@ func openPostgres(ctx context.Context, dir *hook.Directory, typeNumber func(stri
 	go p.hot.run()
 	go p.calls.run()
 	return p, nil
+}
+
+// configPG returns how to connect to a database.
+func configPG(database string) (*pgconn.Config, error) {
+	config, err := pgconn.ParseConfig(database)
+	if err != nil {
+		return nil, err // it has the password left out
+	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = 10 * time.Second
+	}
+	if config.ValidateConnect == nil {
+		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+	config.OnNotice = func(c *pgconn.PgConn, n *pgconn.Notice) {
+		if s, ok := c.CustomData()[sessionKey].(*session); ok && n.SeverityUnlocalized == "WARNING" {
+			s.warned = true
+		}
+	}
+	return config, nil
 }
 
 // start brings the schema up to date, takes the database over, if it is to be delivered

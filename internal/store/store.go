@@ -174,29 +174,44 @@ func (db *DB) Close() error {
 // change that a method of DB has reported as done is in it.
 func (db *DB) Directory() *hook.Directory { return db.directory }
 
+// What is sealed to recognise the key.
+const (
+	keyCheckName  = "key_check"
+	keyCheckPlace = "settings/key_check"
+	keyCheckText  = "switchhook"
+)
+
+var errOtherKey = errors.New("the secrets in this database were sealed with another key; start with the key file or SWITCHHOOK_MASTER_KEY it was made with")
+
 // checkKey makes sure that the key is the one the database's secrets were sealed
 // with: found out at the start, rather than secret by secret.
 func (db *DB) checkKey(ctx context.Context) error {
-	const place, want = "settings/key_check", "switchhook"
 	var sealed []byte
-	err := db.sql.read(ctx, func(t tx) error {
-		return t.query(`SELECT value FROM settings WHERE name = 'key_check'`, func(r row) error {
-			sealed = r.blob(0)
-			return nil
-		})
+	err := db.sql.read(ctx, func(t tx) (err error) {
+		sealed, err = sealedKeyCheck(t)
+		return err
 	})
 	if err != nil {
 		return err
 	}
 	if sealed == nil {
 		return db.sql.write(func(t tx) error {
-			_, err := t.exec(`INSERT INTO settings (name, value) VALUES ('key_check', $1) ON CONFLICT DO NOTHING`,
-				db.key.Seal([]byte(want), place))
+			_, err := t.exec(`INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING`,
+				keyCheckName, db.key.Seal([]byte(keyCheckText), keyCheckPlace))
 			return err
 		}, nil)
 	}
-	if plain, err := db.key.Open(sealed, place); err != nil || string(plain) != want {
-		return errors.New("the secrets in this database were sealed with another key; start with the key file or SWITCHHOOK_MASTER_KEY it was made with")
+	return opensKeyCheck(db.key, sealed)
+}
+
+func sealedKeyCheck(t tx) (sealed []byte, err error) {
+	err = t.query(`SELECT value FROM settings WHERE name = $1`, func(r row) error { sealed = r.blob(0); return nil }, keyCheckName)
+	return sealed, err
+}
+
+func opensKeyCheck(key *seal.Key, sealed []byte) error {
+	if plain, err := key.Open(sealed, keyCheckPlace); err != nil || string(plain) != keyCheckText {
+		return errOtherKey
 	}
 	return nil
 }
