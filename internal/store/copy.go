@@ -39,8 +39,8 @@ type Copying struct {
 
 // CopiedTable says what was copied of a table.
 type CopiedTable struct {
-	Name string
-	Rows int64
+	Table string
+	Rows  int64
 	// Checksum is of the values of all rows, in whatever order they are.
 	Checksum string
 }
