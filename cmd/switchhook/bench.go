@@ -643,22 +643,25 @@ func (b *bench) isolation(ctx context.Context) error {
 		return err
 	}
 	before, _ := p.memory()
+	a := alone.at(0.99)
+	fmt.Fprintf(b.out, "healthy endpoint alone, %d/s             p50 %v  p99 %v  %.0f MiB\n", rate, alone.at(0.5), a, before)
+	start := time.Now()
 	for _, carrier := range []int{2, 3} {
 		if err := b.pile(ctx, publish, b.backlog, carrier); err != nil {
 			return err
 		}
 	}
-	beside, err := b.publishAt(publish, rate, rate*b.seconds)
-	if err != nil {
-		return err
+	fmt.Fprintf(b.out, "%d deliveries wait for one that hangs, and as many for one that refuses, published in %v\n", b.backlog, time.Since(start).Round(time.Second))
+	for _, when := range []string{"at once", "a while later"} {
+		beside, err := b.publishAt(publish, rate, rate*b.seconds)
+		if err != nil {
+			return err
+		}
+		after, peak := p.memory()
+		z := beside.at(0.99)
+		fmt.Fprintf(b.out, "healthy endpoint beside them, %-13s   p50 %v  p99 %v  %.0f MiB (at most %.0f)  ratio of the p99s %.2f\n", when, beside.at(0.5), z, after, peak, z.Seconds()/a.Seconds())
 	}
-	after, peak := p.memory()
-	t := tabwriter.NewWriter(b.out, 0, 0, 2, ' ', 0)
-	a, z := alone.at(0.99), beside.at(0.99)
-	fmt.Fprintf(t, "healthy endpoint alone, %d/s\tp50 %v\tp99 %v\t%.0f MiB\n", rate, alone.at(0.5), a, before)
-	fmt.Fprintf(t, "beside a hanging and a refusing one, %d waiting each\tp50 %v\tp99 %v\t%.0f MiB (at most %.0f)\n", b.backlog, beside.at(0.5), z, after, peak)
-	fmt.Fprintf(t, "ratio of the p99s\t%.2f\t\t\n", z.Seconds()/a.Seconds())
-	return t.Flush()
+	return nil
 }
 
 // pile publishes n events for one carrier.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/switchhook/switchhook/internal/pgtest"
 	"github.com/switchhook/switchhook/internal/smtptest"
 )
 
@@ -20,6 +21,8 @@ import (
 // file. Beside the usual commands they have:
 //
 //	serve [FLAG...]        start a platform and set SWITCHHOOK_SERVER and _KEY
+//	stop                   stop the platform
+//	postgres NAME          set a variable to the URL of an empty database of PostgreSQL
 //	endpoint NAME SECRET   start an endpoint and set NAME_URL and NAME_SECRET
 //	answer NAME STATUS     let the endpoint answer so; 0: as it should
 //	settle                 wait until no delivery is waiting
@@ -47,7 +50,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": serveCmd, "endpoint": endpointCmd, "answer": answerCmd, "settle": settleCmd, "get": getCmd, "field": fieldCmd,
-			"mailserver": mailserverCmd, "logged": loggedCmd,
+			"stop": stopCmd, "postgres": postgresCmd, "mailserver": mailserverCmd, "logged": loggedCmd,
 			"receive": receiveCmd, "hangup": hangupCmd, "send": sendCmd, "until": untilCmd,
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
@@ -81,6 +84,16 @@ func serveCmd(ts *testscript.TestScript, _ bool, args []string) {
 	s.up = in.serve(args...)
 	ts.Setenv("SWITCHHOOK_SERVER", s.up.url)
 	ts.Setenv("SWITCHHOOK_KEY", in.key)
+}
+
+func stopCmd(ts *testscript.TestScript, _ bool, _ []string) {
+	s := scriptOf(ts)
+	s.up.stop()
+	s.up = nil
+}
+
+func postgresCmd(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv(args[0], pgtest.Database(scriptOf(ts).t, nil))
 }
 
 func endpointCmd(ts *testscript.TestScript, _ bool, args []string) {

@@ -154,7 +154,7 @@ func (p *postgresDB) start(ctx context.Context, o Options) error {
 	if err := p.checkServer(ctx, s); err != nil {
 		return err
 	}
-	if err := migratePG(ctx, s, o.Existing); err != nil {
+	if err := migratePG(ctx, s, o.Existing, p.log); err != nil {
 		return err
 	}
 	err = s.query(ctx, `SELECT CAST(CAST(CAST('platform' AS regclass) AS oid) AS bigint)`, func(r row) error { p.locks = r.int(0) * lockCount; return nil })
@@ -264,8 +264,14 @@ func (p *postgresDB) lock(n int64) int64 { return p.locks + n }
 // migratePG brings the schema up to date, each step in a transaction of its own. A
 // database of another program, or of a later version of this one, is refused before
 // anything in it is changed.
-func migratePG(ctx context.Context, s *session, existing bool) error {
-	if err := s.simple(ctx, fmt.Sprintf("SELECT pg_advisory_lock(%d)", lockMigrate)); err != nil {
+func migratePG(ctx context.Context, s *session, existing bool, log *slog.Logger) error {
+	alone := false
+	err := s.query(ctx, `SELECT pg_try_advisory_lock($1)`, func(r row) error { alone = r.int(0) != 0; return nil }, int64(lockMigrate))
+	if err == nil && !alone {
+		log.Warn("somebody is making a platform in this database, or copying one into it; waiting until that is over")
+		err = s.simple(ctx, fmt.Sprintf("SELECT pg_advisory_lock(%d)", lockMigrate))
+	}
+	if err != nil {
 		return err
 	}
 	defer func() { _ = s.simple(ctx, fmt.Sprintf("SELECT pg_advisory_unlock(%d)", lockMigrate)) }() // or it is lost with the connection
