@@ -45,6 +45,7 @@ type bench struct {
 	key     string
 	numbers int // events numbered so far
 	remove  []func(context.Context) error
+	opened  store.Options // of the latest platform
 }
 
 func newBench() *cobra.Command {
@@ -197,7 +198,8 @@ func (b *bench) platformWith(ctx context.Context, name string, prepare func(*sto
 		}
 		b.remove = append(b.remove, remove)
 	}
-	db, err := store.Open(ctx, store.Options{Database: database, Key: key})
+	b.opened = store.Options{Database: database, Key: key}
+	db, err := store.Open(ctx, b.opened)
 	if err != nil {
 		return nil, "", err
 	}

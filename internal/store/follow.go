@@ -60,14 +60,8 @@ func (db *DB) scanLog(ctx context.Context, query string, q hook.LogQuery, from i
 		if more = looked == scanLogRows || errors.Is(err, errEnough); err != nil && !errors.Is(err, errEnough) {
 			return err
 		}
-		for _, id := range ids {
-			r, err := db.logRow(t, selectEventHead, id)
-			if err != nil {
-				return err
-			}
-			rows = append(rows, *r) // the same snapshot has it
-		}
-		return nil
+		rows, err = db.logRows(t, selectEventHead, ids) // the same snapshot has all of them
+		return err
 	})
 	return rows, end, more, err
 }

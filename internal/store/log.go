@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -57,18 +58,19 @@ func (db *DB) WebhookLog(ctx context.Context, f hook.LogFilter) (page []hook.Log
 			if err != nil {
 				return err
 			}
-			for _, id := range ids {
-				r, err := db.logRow(t, selectEvent, id)
+			rows, err := db.logRows(t, selectEvent, ids)
+			if err != nil {
+				return err
+			}
+			for _, r := range rows {
 				switch {
-				case err != nil:
-					return err
-				case r == nil || r.Started.Before(f.From) || !f.To.IsZero() && r.Started.After(f.To):
+				case r.Started.Before(f.From) || !f.To.IsZero() && r.Started.After(f.To):
 					continue
 				case len(page) == f.Limit:
 					more = true
 					return nil
 				}
-				page = append(page, *r)
+				page = append(page, r)
 			}
 			if len(ids) <= f.Limit {
 				return nil
@@ -156,23 +158,47 @@ func later(a, b int64) int {
 	return 0
 }
 
-// logRow reads a row of the log with all that it tells, and what selectEvent selects of
-// its event; nil if it is gone.
-func (db *DB) logRow(t tx, selectEvent string, id int64) (*hook.LogRow, error) {
-	var r *hook.LogRow
-	err := t.query(selectLogRow, func(x row) error {
-		r = &hook.LogRow{Attempt: scanAttempt(x)}
-		r.EventType = db.typeName(x.int(16))
+// logRows reads rows of the log with all that they tell, and what selectEvent selects of
+// their events. Those that are gone are left out. It asks for all of them at a time: the
+// way to a server and back takes longer than finding a row.
+func (db *DB) logRows(t tx, selectEvent string, ids []int64) (rows []hook.LogRow, err error) {
+	rows = make([]hook.LogRow, len(ids))
+	err = t.each(selectLogRow, len(ids), func(i int) []any { return []any{ids[i]} }, func(i int, r row) error {
+		rows[i].Attempt = scanAttempt(r)
+		rows[i].EventType = db.typeName(r.int(16))
 		return nil
-	}, id)
-	if err != nil || r == nil {
+	})
+	if err != nil {
 		return nil, err
 	}
-	return r, firstError(
-		t.query(`SELECT id, app_id FROM subscriptions WHERE key = $1`, func(x row) error { r.SubscriptionID, r.App = x.text(0), x.text(1); return nil }, int64(r.Delivery.Subscription)),
-		t.query(selectEvent+`WHERE id = $1`, func(x row) (err error) {
-			r.Event, _, err = db.scanEvent(x)
-			return err
-		}, int64(r.Delivery.Event)),
-	)
+	rows = slices.DeleteFunc(rows, func(r hook.LogRow) bool { return r.ID == 0 })
+	bySubscription, byEvent := map[int64][]*hook.LogRow{}, map[int64][]*hook.LogRow{}
+	for i := range rows {
+		r := &rows[i]
+		k, e := int64(r.Delivery.Subscription), int64(r.Delivery.Event)
+		bySubscription[k], byEvent[e] = append(bySubscription[k], r), append(byEvent[e], r)
+	}
+	err = eachKey(t, `SELECT id, app_id FROM subscriptions WHERE key = $1`, bySubscription, func(x row, list []*hook.LogRow) error {
+		id, app := x.text(0), x.text(1)
+		for _, r := range list {
+			r.SubscriptionID, r.App = id, app
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return rows, eachKey(t, selectEvent+`WHERE id = $1`, byEvent, func(x row, list []*hook.LogRow) error {
+		e, _, err := db.scanEvent(x)
+		for _, r := range list {
+			r.Event = e
+		}
+		return err
+	})
+}
+
+// eachKey runs a query for each key.
+func eachKey[V any](t tx, query string, all map[int64]V, each func(row, V) error) error {
+	keys := slices.Sorted(maps.Keys(all))
+	return t.each(query, len(keys), func(i int) []any { return []any{keys[i]} }, func(i int, r row) error { return each(r, all[keys[i]]) })
 }

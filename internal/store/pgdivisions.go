@@ -131,8 +131,9 @@ func (d *divisions) locked(ctx context.Context, s *session, table string, f func
 	return errors.Join(err, s.query(ctx, `SELECT pg_advisory_unlock($1)`, func(row) error { return nil }, d.db.lock(lockDivisions)))
 }
 
+// What is being dropped is locked, and to ask for its bounds would wait for that.
 const selectDivisions = `
-	SELECT CAST(c.relname AS text), pg_get_expr(c.relpartbound, c.oid), i.inhdetachpending
+	SELECT CAST(c.relname AS text), CASE WHEN i.inhdetachpending THEN '' ELSE pg_get_expr(c.relpartbound, c.oid) END, i.inhdetachpending
 	FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 	WHERE i.inhparent = CAST(CAST($1 AS text) AS regclass)`
 
@@ -220,9 +221,7 @@ func (d *divisions) drop(ctx context.Context, s *session, table string, below in
 		return err
 	}
 	for _, name := range old {
-		// Detaching waits until nobody uses it and makes nobody wait; to drop it at once
-		// would stop the whole table for as long as the longest query takes.
-		if err := s.simple(ctx, fmt.Sprintf("ALTER TABLE %s DETACH PARTITION %s CONCURRENTLY", table, name)); err != nil {
+		if err := detach(ctx, s, table, name); err != nil {
 			return err
 		}
 		if err := s.simple(ctx, "DROP TABLE "+name); err != nil {
@@ -230,6 +229,45 @@ func (d *divisions) drop(ctx context.Context, s *session, table string, below in
 		}
 	}
 	return nil
+}
+
+// detach takes a division out of its table. That waits until nobody reads the table any
+// more who began before, and makes nobody wait: to drop the division at once would stop
+// the whole table for as long as the longest query takes.
+func detach(ctx context.Context, s *session, table, name string) error {
+	return s.simple(ctx, fmt.Sprintf("ALTER TABLE %s DETACH PARTITION %s CONCURRENTLY", table, name))
+}
+
+// To finish what was broken off waits in the same way, but meanwhile nobody can make a
+// division, which those who write may need. So it waits a little at a time, and lets
+// others in between.
+const (
+	finishWait  = "2s"
+	finishPause = time.Second
+	finishTries = 20
+)
+
+var errRead = errors.New("somebody is still reading what is to be dropped")
+
+// finishDetaching ends a detaching that was broken off.
+func finishDetaching(ctx context.Context, s *session, table, name string) error {
+	if err := s.simple(ctx, "SET lock_timeout = '"+finishWait+"'"); err != nil {
+		return err
+	}
+	err := errRead
+	for try := 0; try < finishTries && errors.Is(err, errRead); try++ {
+		if try > 0 {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(finishPause):
+			}
+		}
+		if err = s.simple(ctx, fmt.Sprintf("ALTER TABLE %s DETACH PARTITION %s FINALIZE", table, name)); codeOf(err) == codeLockTimeout {
+			err = errRead
+		}
+	}
+	return errors.Join(err, s.simple(ctx, "SET lock_timeout = 0"))
 }
 
 // finishDropping ends what was interrupted.
@@ -245,7 +283,7 @@ func finishDropping(ctx context.Context, s *session, table string) error {
 		return err
 	}
 	for _, name := range detaching {
-		if err := s.simple(ctx, fmt.Sprintf("ALTER TABLE %s DETACH PARTITION %s FINALIZE", table, name)); err != nil {
+		if err := finishDetaching(ctx, s, table, name); err != nil {
 			return err
 		}
 	}
@@ -272,8 +310,17 @@ func (p *postgresDB) expireLog(ctx context.Context, attempts, events int64) erro
 	if err != nil || !alone { // somebody else does it
 		return err
 	}
-	return errors.Join(
-		p.divisions.drop(ctx, s, "attempts", attempts),
-		p.divisions.drop(ctx, s, "events", events),
-		s.query(ctx, `SELECT pg_advisory_unlock($1)`, func(row) error { return nil }, p.lock(lockDrop)))
+	var errs []error
+	for _, x := range []struct {
+		table string
+		below int64
+	}{{"attempts", attempts}, {"events", events}} {
+		err := p.divisions.drop(ctx, s, x.table, x.below)
+		if errors.Is(err, errRead) {
+			p.log.Warn("what is too old cannot be dropped yet: somebody has been reading the table for long", "table", x.table)
+			err = nil
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errors.Join(errs...), s.query(ctx, `SELECT pg_advisory_unlock($1)`, func(row) error { return nil }, p.lock(lockDrop)))
 }
