@@ -104,7 +104,7 @@ func (b *bench) again(ctx context.Context, do func() (time.Duration, error)) (to
 
 // dropLog measures deliveries while the oldest days are deleted, a day at a time, as a
 // platform does. What deletes is a process of its own, as another node would be.
-func (b *bench) dropLog(ctx context.Context, publish string) error {
+func (b *bench) dropLog(ctx context.Context, publish string) (err error) {
 	const rate = 200
 	if _, err := b.publishAt(publish, rate, rate); err != nil {
 		return err
@@ -117,7 +117,7 @@ func (b *bench) dropLog(ctx context.Context, publish string) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { err = errors.Join(err, db.Close()) }()
 	const days = 3
 	dropped := make(chan error, 1)
 	var drops latencies

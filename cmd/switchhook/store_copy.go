@@ -93,7 +93,7 @@ func (c *storeCopy) run(cmd *cobra.Command) error {
 		}
 		return err
 	}
-	return c.report(cmd, tables, time.Since(start))
+	return c.report(tables, time.Since(start))
 }
 
 // showing shows how far f is while it runs.
@@ -133,7 +133,7 @@ type copiedJSON struct {
 	Checksum string `json:"checksum"`
 }
 
-func (c *storeCopy) report(cmd *cobra.Command, tables []store.CopiedTable, took time.Duration) error {
+func (c *storeCopy) report(tables []store.CopiedTable, took time.Duration) error {
 	list, rows, sum := []copiedJSON{}, [][]string{}, int64(0)
 	for _, t := range tables {
 		list = append(list, copiedJSON(t))
