@@ -265,6 +265,12 @@ type receiving struct {
 
 	mu      sync.Mutex
 	running map[string]*runningForwarder
+
+	tokens struct {
+		mu      sync.Mutex
+		said    time.Time // when the log was told last that somebody gets none
+		refused int       // since then
+	}
 }
 
 // runningForwarder is a forwarder with what it was made of.
@@ -275,8 +281,18 @@ type runningForwarder struct {
 	ended chan struct{}
 }
 
+// tokensAgain is how often the log tells that somebody gets no token: anybody can ask,
+// as often as he likes.
+const tokensAgain = 10 * time.Second
+
 func (r *receiving) tokenRefused(req *http.Request, err error) {
-	r.log.Warn("somebody who asks for a token gets none", "err", err, "from", req.RemoteAddr)
+	r.tokens.mu.Lock()
+	defer r.tokens.mu.Unlock()
+	r.tokens.refused++
+	if now := time.Now(); now.Sub(r.tokens.said) >= tokensAgain {
+		r.log.Warn("somebody who asks for a token gets none", "err", err, "from", r.gateway.Remote(req), "refused", r.tokens.refused)
+		r.tokens.said, r.tokens.refused = now, 0
+	}
 }
 
 func (r *receiving) run(ctx context.Context, c gateway.Config, t *tls.Config, file receiveFile) (err error) {

@@ -431,6 +431,41 @@ func TestReloadForwarders(t *testing.T) {
 	}
 }
 
+// Whoever asks for tokens and gets none does not fill the log, and it says from where he
+// asks.
+func TestRefusedTokens(t *testing.T) {
+	g := newGateway(t, "http://127.0.0.1:1", "trusted-proxies: [127.0.0.0/8]")
+	text, err := os.ReadFile(g.config)
+	must(t, err)
+	text = bytes.Replace(text, []byte("    path: /webhooks\n"), fmt.Appendf(nil, "    path: /webhooks\n    auth: [{oauth: {client-id: platform, client-secrets: [{file: %s/secret}]}}]\n", g.dir), 1)
+	must(t, os.WriteFile(g.config, text, 0o600))
+	p := g.receive()
+	ask := func(secret string) int {
+		req, err := http.NewRequest(http.MethodPost, p.url+"/oauth/token", strings.NewReader("grant_type=client_credentials"))
+		must(t, err)
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.Header.Set("X-Forwarded-For", "203.0.113.9")
+		req.SetBasicAuth("platform", secret)
+		res, err := http.DefaultClient.Do(req)
+		must(t, err)
+		_ = res.Body.Close()
+		return res.StatusCode
+	}
+	for range 50 {
+		if status := ask("guessed"); status != http.StatusUnauthorized {
+			t.Fatal(status)
+		}
+	}
+	if status := ask(gatewaySecret); status != http.StatusOK {
+		t.Error(status)
+	}
+	p.stop()
+	log := p.stderr.String()
+	if n := strings.Count(log, "gets none"); n == 0 || n > 25 || !strings.Contains(log, "from=203.0.113.9 refused=1\n") || strings.Contains(log, "guessed") {
+		t.Errorf("the log:\n%s", log)
+	}
+}
+
 // The settings that are wrong are found before anything is received, and said in one
 // line that tells where.
 func TestGatewaySettings(t *testing.T) {

@@ -195,7 +195,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	a := g.receive(w, r, src)
 	if a.err != nil {
-		g.log.Debug("request", "source", src.Name, "status", a.status, "outcome", a.outcome, "from", g.remote(r), "err", a.err)
+		g.log.Debug("request", "source", src.Name, "status", a.status, "outcome", a.outcome, "from", g.Remote(r), "err", a.err)
 	}
 	if a.body != nil {
 		w.Header().Set("Content-Type", webhook.ContentType)
@@ -238,7 +238,7 @@ func (g *Gateway) receive(w http.ResponseWriter, r *http.Request, s *source) ans
 	case err != nil:
 		return answer{status: http.StatusBadRequest, outcome: refused, err: err}
 	case isChallenge:
-		g.log.Info("endpoint validation answered", "source", s.Name, "from", g.remote(r))
+		g.log.Info("endpoint validation answered", "source", s.Name, "from", g.Remote(r))
 		return answer{status: http.StatusOK, outcome: challenged, body: reply}
 	}
 	added, err := g.inbox.Add(ctx, eventOf(s.Name, time.Now(), v, headersOf(r.Header), body))
@@ -249,7 +249,7 @@ func (g *Gateway) receive(w http.ResponseWriter, r *http.Request, s *source) ans
 		return answer{status: http.StatusNoContent, outcome: duplicate}
 	case added.Conflict:
 		g.metrics.conflicts.WithLabelValues(s.Name).Inc()
-		g.log.Warn("a request id came again with another body; both are kept", "source", s.Name, "event", added.ID, "from", g.remote(r))
+		g.log.Warn("a request id came again with another body; both are kept", "source", s.Name, "event", added.ID, "from", g.Remote(r))
 	}
 	return answer{status: http.StatusNoContent, outcome: stored}
 }

@@ -28,7 +28,7 @@ func (g *Gateway) refuse(ctx context.Context, w http.ResponseWriter, r *http.Req
 	}
 	denied := errors.Is(reason, webhook.ErrAuth)
 	suspect := &inbox.Suspect{
-		Source: s.Name, Received: time.Now(), Remote: g.remote(r), Reason: reason.Error(), Headers: headersOf(r.Header), Body: body,
+		Source: s.Name, Received: time.Now(), Remote: g.Remote(r), Reason: reason.Error(), Headers: headersOf(r.Header), Body: body,
 		Denied: denied || s.strict && !authorized(s.Auth, r.Header),
 	}
 	suspect.RequestID = suspect.Headers.Get(webhook.HeaderRequestID)

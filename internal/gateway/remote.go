@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// remote returns the address that a request came from. What X-Forwarded-For says
+// Remote returns the address that a request came from. What X-Forwarded-For says
 // counts as far as it was written by proxies that are known: anybody can begin it
 // with what he likes.
-func (g *Gateway) remote(r *http.Request) string {
+func (g *Gateway) Remote(r *http.Request) string {
 	at, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
