@@ -415,6 +415,11 @@ func (b *bench) stream(ctx context.Context, url string, first, part int) error {
 		_, _ = w.Write(buf)
 		_ = w.Close()
 	}()
+	return b.postStream(ctx, url, r)
+}
+
+// postStream publishes events, all of which must be accepted.
+func (b *bench) postStream(ctx context.Context, url string, r io.Reader) error {
 	res, err := b.post(ctx, url, "application/x-ndjson", r)
 	if err != nil {
 		return err
@@ -668,23 +673,25 @@ func (b *bench) isolation(ctx context.Context) error {
 
 // pile publishes n events for one carrier.
 func (b *bench) pile(ctx context.Context, url string, n, carrier int) error {
-	one := *b
-	one.events, one.publishers, one.endpoints = n, 1, 1
-	r, w := io.Pipe()
 	number := b.take(1) // nobody asks when one of them arrived
-	go func() {
-		out := bufio.NewWriterSize(w, 200<<10)
-		for range n {
-			_, _ = out.Write(append(event(nil, number, carrier), '\n'))
-		}
-		_ = out.Flush()
-		_ = w.Close()
-	}()
-	res, err := b.post(ctx, url, "application/x-ndjson", r)
-	if err != nil {
-		return err
+	errs := make(chan error, b.publishers)
+	for i := range b.publishers {
+		go func() {
+			r, w := io.Pipe()
+			go func() {
+				out := bufio.NewWriterSize(w, 200<<10)
+				for range (n + i) / b.publishers {
+					_, _ = out.Write(append(event(nil, number, carrier), '\n'))
+				}
+				_ = out.Flush()
+				_ = w.Close()
+			}()
+			errs <- b.postStream(ctx, url, r)
+		}()
 	}
-	defer res.Body.Close()
-	_, err = io.Copy(io.Discard, res.Body)
+	var err error
+	for range b.publishers {
+		err = errors.Join(err, <-errs)
+	}
 	return err
 }
