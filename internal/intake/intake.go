@@ -41,6 +41,8 @@ type Publication struct {
 
 	// TypeNumber is the store's own.
 	TypeNumber int64
+
+	turn int // of the first of those that were prepared together
 }
 
 // ErrStale says that the directory has changed since a publication was matched
@@ -74,6 +76,8 @@ type Intake struct {
 	Store     Store
 	Sender    Sender
 	IDs       *hook.IDs
+
+	undecided undecided
 }
 
 // Item is one event as its producer sent it.
@@ -116,8 +120,13 @@ func (in *Intake) Accept(items []Item, now time.Time) []Receipt {
 			continue
 		}
 		r.Warnings = d.warnings
-		d.event.ID = hook.EventID(in.IDs.Next(now))
 		todo = append(todo, entry{&Publication{Event: d.event, Key: d.key, Digest: d.digest}, d.typ, r})
+	}
+	// Not before, so that nobody who follows events waits for what is still being read.
+	turn := in.undecided.begin(in.IDs)
+	defer in.undecided.end(turn)
+	for _, e := range todo {
+		e.pub.Event.ID = hook.EventID(in.IDs.Next(now))
 	}
 	for len(todo) > 0 {
 		todo = in.publish(todo)
@@ -168,9 +177,13 @@ func (in *Intake) Prepare(events []*hook.Event, now time.Time) ([]*Publication, 
 		types[i] = &t.EventType
 	}
 	pubs := make([]*Publication, len(events))
+	turn := 0
+	if len(events) > 0 {
+		turn = in.undecided.begin(in.IDs)
+	}
 	for i, e := range events {
 		e.ID = hook.EventID(in.IDs.Next(now))
-		p := &Publication{Event: e}
+		p := &Publication{Event: e, turn: turn}
 		p.Owed, p.Version = in.Directory.Match(nil, e, types[i])
 		in.Sender.Reserve(e, p.Owed)
 		pubs[i] = p
@@ -183,6 +196,9 @@ func (in *Intake) Prepare(events []*hook.Event, now time.Time) ([]*Publication, 
 func (in *Intake) Settle(pubs []*Publication, stored bool) {
 	for _, p := range pubs {
 		in.Sender.Settle(p.Event, p.Owed, stored)
+	}
+	if len(pubs) > 0 {
+		in.undecided.end(pubs[0].turn)
 	}
 }
 

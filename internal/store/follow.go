@@ -75,6 +75,70 @@ func (db *DB) LastLogRow(ctx context.Context) (id int64, err error) {
 	return id, err
 }
 
+const (
+	// Columns before the body are read without it.
+	selectHeadsAfter = selectEventHead + `WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3`
+	selectLastEvent  = `SELECT max(id) FROM events WHERE id <= $1`
+
+	// scanEvents is how many events are looked at for one page, and pageBytes what their
+	// bodies may have together, unless it is only one.
+	scanEvents = 2_000
+	pageBytes  = 1 << 20
+)
+
+// EventsAfter returns events with ids above after and up to upTo that are wanted, the
+// earliest first, at most limit of them. It says up to which event it has looked, and
+// whether there may be more above that.
+func (db *DB) EventsAfter(ctx context.Context, wanted func(*hook.Event) bool, after, upTo hook.EventID, limit int) (events []*hook.Event, end hook.EventID, more bool, err error) {
+	err = db.sql.read(ctx, func(t tx) error {
+		var heads []*hook.Event
+		looked, size := 0, 0
+		err := t.query(selectHeadsAfter, func(r row) error {
+			e, _, err := db.scanEvent(r)
+			if err != nil {
+				return err
+			}
+			looked++
+			heads = append(heads, e)
+			return nil
+		}, int64(after), int64(upTo), scanEvents)
+		if err != nil {
+			return err
+		}
+		end, more = after, looked == scanEvents
+		for _, head := range heads {
+			if !wanted(head) {
+				end = head.ID
+				continue
+			}
+			if len(events) == limit {
+				more = true
+				return nil
+			}
+			var e *hook.Event
+			err := t.query(selectEvent+`WHERE id = $1`, func(r row) (err error) { e, _, err = db.scanEvent(r); return err }, int64(head.ID))
+			if err != nil {
+				return err
+			}
+			if size += len(e.Body); size > pageBytes && len(events) > 0 {
+				more = true
+				return nil
+			}
+			events, end = append(events, e), e.ID
+		}
+		return nil
+	})
+	return events, end, more, err
+}
+
+// LastEventUpTo returns the highest id of an event that is not above upTo, or 0.
+func (db *DB) LastEventUpTo(ctx context.Context, upTo hook.EventID) (id hook.EventID, err error) {
+	err = db.sql.read(ctx, func(t tx) error {
+		return t.query(selectLastEvent, func(r row) error { id = hook.EventID(r.int(0)); return nil }, int64(upTo))
+	})
+	return id, err
+}
+
 // Follow returns a channel on which there is something to receive when rows may have
 // been added to the log since something was received last, until stop is called.
 func (db *DB) Follow() (news <-chan struct{}, stop func()) { return db.sql.follow() }

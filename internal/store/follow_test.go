@@ -1,13 +1,16 @@
 package store
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/switchhook/switchhook/internal/deliver"
 	"github.com/switchhook/switchhook/internal/hook"
+	"github.com/switchhook/switchhook/internal/intake"
 )
 
 // pending reports whether there is something to receive.
@@ -164,6 +167,60 @@ func TestLogBothWays(t *testing.T) {
 			}
 			if len(up) != want {
 				t.Errorf("%+v: %d rows, want %d", q, len(up), want)
+			}
+		}
+	})
+}
+
+// Pages of events have those that are wanted, each once and in order, with their bodies,
+// whatever the size of a page; and they end where it is not decided yet what there is.
+func TestEventsAfter(t *testing.T) {
+	onEachStore(t, func(t *testing.T, db *DB) {
+		setup(t, db, 1)
+		all := publish(t, db, 40, 1)
+		large := publication(db, 0)
+		large.Event.Body = fmt.Appendf(nil, `{"x":%q}`, strings.Repeat("x", pageBytes))
+		must(t, db.Publish([]*intake.Publication{large}))
+		all = append(append(all, large.Event.ID), publish(t, db, 5)...)
+		publish(t, db, 5)
+		last, upTo := all[len(all)-1], all[len(all)-1]
+		if got, err := db.LastEventUpTo(t.Context(), upTo); err != nil || got != last {
+			t.Errorf("the last one is %s, %v, want %s", got, err, last)
+		}
+		for name, c := range map[string]struct {
+			limit  int
+			wanted func(*hook.Event) bool
+		}{
+			"all":              {7, func(*hook.Event) bool { return true }},
+			"all at once":      {1000, func(*hook.Event) bool { return true }},
+			"every third":      {2, func(e *hook.Event) bool { return e.ID%3 == 0 }},
+			"none":             {2, func(*hook.Event) bool { return false }},
+			"the last but one": {1, func(e *hook.Event) bool { return e.ID == all[len(all)-2] }},
+		} {
+			var want, got []hook.EventID
+			for _, id := range all {
+				if c.wanted(&hook.Event{ID: id}) {
+					want = append(want, id)
+				}
+			}
+			after := hook.EventID(0)
+			for more := true; more; {
+				page, end, m, err := db.EventsAfter(t.Context(), c.wanted, after, upTo, c.limit)
+				must(t, err)
+				size := 0
+				for _, e := range page {
+					got = append(got, e.ID)
+					if size += len(e.Body); len(e.Body) == 0 || e.Type != eventType || e.Carrier != 7 {
+						t.Errorf("%s: %+v", name, e)
+					}
+				}
+				if len(page) > c.limit || size > pageBytes && len(page) > 1 {
+					t.Errorf("%s: a page of %d events and %d bytes", name, len(page), size)
+				}
+				after, more = end, m
+			}
+			if !slices.Equal(got, want) || after != last {
+				t.Errorf("%s: %v, looked up to %s, want %v and %s", name, got, after, want, last)
 			}
 		}
 	})

@@ -75,9 +75,6 @@ func (db *DB) NextLapse(self deliver.Node, now time.Time) (lapsed bool, next tim
 
 // LastEvent returns the highest event id in the store, so that a clock which was
 // set back does not lead to ids being given again.
-func (db *DB) LastEvent(ctx context.Context) (id hook.EventID, err error) {
-	err = db.sql.read(ctx, func(t tx) error {
-		return t.query(`SELECT max(id) FROM events`, func(r row) error { id = hook.EventID(r.int(0)); return nil })
-	})
-	return id, err
+func (db *DB) LastEvent(ctx context.Context) (hook.EventID, error) {
+	return db.LastEventUpTo(ctx, math.MaxInt64)
 }
