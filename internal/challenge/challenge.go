@@ -68,9 +68,8 @@ func (r *Result) Attempt(s *hook.Subscription) *hook.Attempt {
 func (p *Prober) Prove(ctx context.Context, url string, s *hook.Subscription, a *hook.App) Result {
 	token := hook.NewID()
 	now := time.Now()
-	body := fmt.Appendf(nil, `{"payload":{"plainToken":"%s"},"event_ts":%d,"event":"%s"}`, token, now.UnixMilli(), webhook.EventURLValidation)
 	m := outbound.Message{
-		Delivery: hook.DeliveryID{Event: hook.EventID(p.IDs.Next(now)), Subscription: s.Key}, Body: body, WantAnswer: true,
+		Delivery: hook.DeliveryID{Event: hook.EventID(p.IDs.Next(now)), Subscription: s.Key}, Body: body(token, now), WantAnswer: true,
 	}
 	e := p.Client.EndpointAt(url, s, a)
 	var r Result
@@ -86,13 +85,47 @@ func (p *Prober) Prove(ctx context.Context, url string, s *hook.Subscription, a 
 	if now.Before(a.OldToken.Until) {
 		secrets = append(secrets, a.OldToken.Secret)
 	}
-	r.Reason = judge(r.Result, token, secrets)
+	r.Reason = judge(r.Result, Expected{token, encrypt(token, secrets)})
 	r.OK = r.Reason == ""
 	return r
 }
 
+func body(token string, now time.Time) []byte {
+	return fmt.Appendf(nil, `{"payload":{"plainToken":"%s"},"event_ts":%d,"event":"%s"}`, token, now.UnixMilli(), webhook.EventURLValidation)
+}
+
+// Expected is what an endpoint has to answer: the token that it was sent, and that
+// encrypted with one of the secrets that it may have.
+type Expected struct {
+	Plain     string   `json:"plain_token"`
+	Encrypted []string `json:"encrypted_tokens"`
+}
+
+// New returns the body of a challenge that somebody else sends, and what has to be
+// answered. The rest of the request is that of any other.
+func New(secret hook.Secret, now time.Time) ([]byte, Expected) {
+	token := hook.NewID()
+	return body(token, now), Expected{token, encrypt(token, []hook.Secret{secret})}
+}
+
+// Judge returns what is wrong with the answer of an endpoint that somebody else has
+// asked, or nothing.
+func (x Expected) Judge(status int, answer []byte) string {
+	return judge(outbound.Result{Outcome: hook.Outcome(status), Answer: answer}, x)
+}
+
+// encrypt returns the token as each of the secrets makes it.
+func encrypt(token string, secrets []hook.Secret) (all []string) {
+	for _, secret := range secrets {
+		if signer, err := webhook.NewSigner(secret.Reveal()); err == nil { // with the current one missing nothing was sent
+			all = append(all, signer.EncryptToken(token))
+		}
+	}
+	return all
+}
+
 // judge returns what is wrong with the answer, or nothing.
-func judge(r outbound.Result, token string, secrets []hook.Secret) string {
+func judge(r outbound.Result, want Expected) string {
 	switch {
 	case r.Outcome < 0:
 		return r.Detail
@@ -120,20 +153,15 @@ func judge(r outbound.Result, token string, secrets []hook.Secret) string {
 	switch {
 	case !ok:
 		return "the endpoint's answer has no encryptedToken"
-	case plain != token:
+	case plain != want.Plain:
 		return "the plainToken in the endpoint's answer is not the one that was sent"
 	}
-	return judgeToken(encrypted, token, secrets)
+	return judgeToken(encrypted, want.Encrypted)
 }
 
 // judgeToken returns what is wrong with an encryptedToken, or nothing.
-func judgeToken(got, token string, secrets []hook.Secret) string {
-	for _, secret := range secrets {
-		signer, err := webhook.NewSigner(secret.Reveal())
-		if err != nil {
-			continue // with the current one missing nothing was sent
-		}
-		want := signer.EncryptToken(token)
+func judgeToken(got string, wanted []string) string {
+	for _, want := range wanted {
 		switch {
 		case subtle.ConstantTimeCompare([]byte(got), []byte(want)) == 1:
 			return ""

@@ -2,6 +2,7 @@ package hook
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
@@ -127,6 +128,13 @@ func KeyOf(id string) (SubscriptionKey, error) {
 		return 0, fmt.Errorf("%q is not a subscription id (22 characters of A-Z a-z 0-9 - _)", id)
 	}
 	return SubscriptionKey(binary.BigEndian.Uint64(b) >> 1), nil
+}
+
+// ListenerKey is what stands for a subscription in the request ids of those who listen
+// for an app's events without one. It is the same each time.
+func ListenerKey(app string) SubscriptionKey {
+	sum := sha256.Sum256([]byte("listener of " + app))
+	return SubscriptionKey(binary.BigEndian.Uint64(sum[:]) >> 1)
 }
 
 // DeliveryID names the event and the subscription it is owed to. It is what

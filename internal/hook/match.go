@@ -39,6 +39,19 @@ func (d *Directory) verdict(e *Event, t *EventType, s *Subscription, a *App) Ver
 	return d.scopeVerdict(e, t, s, a)
 }
 
+// MayReceive reports whether there could be a subscription by which the app is owed the
+// event: it asks one that asks for everything.
+func (d *Directory) MayReceive(e *Event, t *EventType, app string) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	entry := d.apps[app]
+	if entry == nil {
+		return false
+	}
+	widest := Subscription{Events: []string{e.Type}, Scope: ScopeMasterAccount, Subscribers: []Subscriber{{}}, Endpoint: Endpoint{State: Valid}}
+	return d.verdict(e, t, &widest, entry.App) == Entitled
+}
+
 // scopeVerdict asks the last of the questions: whose events the app may have, and the
 // subscription asks for.
 func (d *Directory) scopeVerdict(e *Event, t *EventType, s *Subscription, a *App) Verdict {

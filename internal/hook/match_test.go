@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -147,6 +148,11 @@ func TestMatching(t *testing.T) {
 			if (len(owed) == 1) != (c.want == Entitled) {
 				t.Errorf("Match returns %v", owed)
 			}
+			// What only keeps this subscription from it does not keep its app from it.
+			may := !slices.Contains([]Verdict{AppOff, MissingScope, OtherCarrier, NotInstalled}, c.want) || strings.HasPrefix(name, "account subscription of the master")
+			if d.MayReceive(&w.event, &w.typ, "app") != may {
+				t.Errorf("that the app may receive it is %v", !may)
+			}
 			near := d.NearMisses(&w.event, &w.typ, nil)
 			if len(near) != 1 || near[0].Subscription != 1 || (near[0].Distance == 0) != (c.want == Entitled) {
 				t.Errorf("NearMisses returns %v", near)
@@ -249,6 +255,9 @@ func TestMatchFindsWhatAskingEachFinds(t *testing.T) {
 		for k := range subs {
 			if v, known := d.Verdict(e, typ, k); known && v == Entitled {
 				want[k] = true
+				if s, _ := d.Subscription(k); !d.MayReceive(e, typ, s.App) {
+					t.Fatalf("%v is owed it, and its app may not receive it", k)
+				}
 			}
 		}
 		if !maps.Equal(got, want) {

@@ -155,6 +155,24 @@ func (a *attempt) appendRequest(b []byte, m Message, t time.Time) []byte {
 	return append(b, "\r\n\r\n"...)
 }
 
+// Header returns the header that a request with the message has at now, for somebody
+// who sends it in the platform's place: without what belongs to a connection. If nothing
+// can be sent, problem says why.
+func (c *Client) Header(e *Endpoint, m Message, now time.Time) (header [][2]string, problem string) {
+	if e.problem != nil {
+		return nil, e.problem.detail
+	}
+	a := attempt{client: c, endpoint: e}
+	_, lines, _ := strings.Cut(string(a.appendRequest(nil, m, now)), "\r\n")
+	for line := range strings.SplitSeq(strings.TrimRight(lines, "\r\n"), "\r\n") {
+		name, value, _ := strings.Cut(line, ": ")
+		if name = strings.ToLower(name); name != "host" && name != "content-length" {
+			header = append(header, [2]string{name, value})
+		}
+	}
+	return header, ""
+}
+
 // TrackingID returns the x-zm-trackingid of an attempt.
 func (c *Client) TrackingID(d hook.DeliveryID, span uint64) string {
 	return string(c.appendTrackingID(make([]byte, 0, 64), d, span))

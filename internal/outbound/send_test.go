@@ -97,6 +97,31 @@ func TestRequestsForTrying(t *testing.T) {
 	}
 }
 
+// Whoever sends a request in the platform's place gets the same header for it.
+func TestHeaderForOthers(t *testing.T) {
+	var got http.Header
+	port := serve(t, func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Clone() })
+	c := newClient(t)
+	app := &hook.App{ClientID: "client-id", SecretToken: testSecret}
+	m := testMessage
+	m.At = time.Unix(1763758801, 0)
+	if r := c.Send(t.Context(), c.EndpointAt("http://hooks.test:"+port+"/in", &hook.Subscription{}, app), m); r.Outcome != 200 {
+		t.Fatal(r.Outcome, r.Detail)
+	}
+	header, problem := c.Header(c.EndpointAt("http://localhost/", &hook.Subscription{}, app), m, m.At)
+	if problem != "" || len(header) != len(got)-1 {
+		t.Errorf("%v (%s), sent was %v", header, problem, got)
+	}
+	for _, h := range header {
+		if got.Get(h[0]) != h[1] || h[0] != strings.ToLower(h[0]) {
+			t.Errorf("%s: %s, sent was %q", h[0], h[1], got.Get(h[0]))
+		}
+	}
+	if h, problem := c.Header(c.EndpointAt("http://localhost/", &hook.Subscription{}, &hook.App{}), m, m.At); h != nil || !strings.Contains(problem, "secret token is missing") {
+		t.Errorf("without a secret token: %v, %s", h, problem)
+	}
+}
+
 func TestBasicAndOwnHeader(t *testing.T) {
 	var got http.Header
 	port := serve(t, func(w http.ResponseWriter, r *http.Request) {
