@@ -21,7 +21,7 @@ const module = "github.com/switchhook/switchhook"
 var arrows = map[string][]string{
 	"cmd/switchhook": {"internal/...", "internal/forward/...", "webhook"},
 
-	"internal/api": {"internal/catalog", "internal/deliver", "internal/hook", "internal/intake", "internal/inventory", "internal/manage", "internal/number", "internal/oauth", "internal/outbound", "internal/outbox", "webhook"},
+	"internal/api": {"internal/catalog", "internal/challenge", "internal/deliver", "internal/hook", "internal/intake", "internal/inventory", "internal/manage", "internal/number", "internal/oauth", "internal/outbound", "internal/outbox", "webhook"},
 
 	"internal/console": {"internal/catalog", "internal/hook", "webhook"},
 

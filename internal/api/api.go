@@ -60,6 +60,7 @@ type Store interface {
 
 	explainStore
 	logStore
+	listenStore
 }
 
 // Mailer sends what is in the outbox.
@@ -101,7 +102,8 @@ type api struct {
 
 	description func() ([]byte, error) // of the API, in OpenAPI
 	streams     atomic.Int32           // that are open
-	imports     atomic.Int32           // that are under way
+	listeners   listeners
+	imports     atomic.Int32 // that are under way
 }
 
 // operator is where the operator API begins. Publishing has the path that the
@@ -181,6 +183,8 @@ func (a *api) routes() map[string]route {
 
 		"GET " + operator + "/events/{id}":             {read, a.event},
 		"GET " + operator + "/events/{id}/explain":     {read, a.explain},
+		"POST " + operator + "/events/{id}/listeners":  {manage, a.toListeners},
+		"GET " + operator + "/events/stream":           {manage, a.listen},
 		"GET " + operator + "/deliveries":              {read, a.deliveries},
 		"GET " + operator + "/deliveries/{id}":         {read, a.delivery},
 		"POST " + operator + "/deliveries/{id}/resend": {manage, a.resend},

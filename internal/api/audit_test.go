@@ -209,8 +209,9 @@ func TestEveryChangeIsAudited(t *testing.T) {
 			}
 		}
 
-		// Publishing is in the log of events; it changes nothing that is configured.
-		covered["POST /v2/events"] = true
+		// Publishing is in the log of events; it changes nothing that is configured. Nor does
+		// sending an event again to those who listen, which nothing remembers.
+		covered["POST /v2/events"], covered["POST "+operator+"/events/{id}/listeners"] = true, true
 		for pattern := range (&api{}).routes() {
 			if !covered[pattern] && !strings.HasPrefix(pattern, "GET ") {
 				t.Errorf("%s is not tried", pattern)

@@ -1,22 +1,16 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/binary"
-	"errors"
-	"fmt"
-	"io"
 	"maps"
 	"math"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/switchhook/switchhook/internal/hook"
 )
@@ -31,23 +25,6 @@ type logStore interface {
 	// Follow returns a channel that has something when rows were added.
 	Follow() (news <-chan struct{}, stop func())
 }
-
-const (
-	// heartbeat is how often a stream shows that it is alive, and whether its key still is.
-	heartbeat = 15 * time.Second
-
-	// streamWrite is how long a client may take to read what it is sent. One that takes
-	// longer is cut off; it can go on where it was.
-	streamWrite = 10 * time.Second
-
-	// streamRows is how many rows are read and written at a time, and streamPause the
-	// least time between two looks, so that under load each has many rows in it.
-	streamRows  = 64
-	streamPause = 50 * time.Millisecond
-
-	// maxStreams bounds how many follow the log at a time.
-	maxStreams = 100
-)
 
 // LoggedAttempt is a row of the whole webhook log.
 type LoggedAttempt struct {
@@ -143,9 +120,6 @@ func (a *api) listLog(w http.ResponseWriter, r *http.Request) error {
 
 // followLog sends log rows as they are recorded, as Server-Sent Events: each once, in
 // the order of recording, from now on, or from where Last-Event-ID says.
-//
-// A stream reads the store at the pace of its client, so it holds nobody up, and has no
-// more than a few rows in memory however far the client is behind.
 func (a *api) followLog(w http.ResponseWriter, r *http.Request) error {
 	f, faults := a.logQuery(r.URL.Query())
 	last := r.Header.Get("Last-Event-ID")
@@ -156,172 +130,58 @@ func (a *api) followLog(w http.ResponseWriter, r *http.Request) error {
 	if err := faults.Err("query"); err != nil {
 		return err
 	}
-	if a.streams.Add(1) > maxStreams {
-		a.streams.Add(-1)
-		return &hook.Error{Kind: hook.TooMany, Detail: fmt.Sprintf("%d streams are open already", maxStreams)}
+	s, err := a.openFeed(w, r, "log rows", hook.KeyRead)
+	if err != nil {
+		return err
 	}
-	defer a.streams.Add(-1)
+	defer s.close()
 	news, stop := a.Store.Follow() // before looking where the log ends, so that nothing falls between
 	defer stop()
 	newest, err := a.Store.LastLogRow(r.Context())
 	if err != nil {
 		return err
 	}
+	horizon, err := a.Store.Horizon(r.Context())
+	if err != nil {
+		return err
+	}
+	// Rows have ids of their own, and the whole millisecond of the first event that was
+	// kept keeps its rows.
+	kept := hook.FirstID(horizon.Time())
 	switch {
 	case last == "":
 		after = newest
-	case after > newest:
-		return hook.Faults{{Field: "Last-Event-ID", Message: "is ahead of this log; was it another platform's? Connect without it"}}.Err("header")
+	case after > max(newest, kept): // below that, all there was may have been deleted
+		return ahead("log")
+	case after > 0 && after < kept:
+		s.gap(horizon, strconv.FormatInt(after, 10))
 	}
-	one := &follower{api: a, r: r, w: w, rc: http.NewResponseController(w), query: f, after: after}
-	one.run(news, last != "")
+	s.run(&logFollower{feed: s, query: f, after: after, news: news})
 	return nil
 }
 
-// follower is somebody who follows the log.
-type follower struct {
-	*api
-	r     *http.Request
-	w     http.ResponseWriter
-	rc    *http.ResponseController
+func ahead(of string) error {
+	return hook.Faults{{Field: "Last-Event-ID", Message: "is ahead of this " + of + "; was it another platform's? Connect without it"}}.Err("header")
+}
+
+// logFollower is somebody who follows the log.
+type logFollower struct {
+	*feed
 	query hook.LogQuery
 	after int64 // the row up to which it has been told
-	buf   bytes.Buffer
+	news  <-chan struct{}
 }
 
-// run sends rows until the client leaves, does not read, or may not any more, or the
-// platform stops. What it cannot say any more, for the answer has begun, is in the log.
-func (f *follower) run(news <-chan struct{}, resumed bool) {
-	h := f.w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Accel-Buffering", "no") // some proxies keep back what they think is not worth sending yet
-	h.Set("Connection", "close")     // its time limits are of no use to another request
-	if f.r.Method == http.MethodHead {
-		return
-	}
-	// An HTTP server notices that the client has left only once the body is read, though
-	// nobody sends one.
-	_ = f.rc.SetReadDeadline(time.Now().Add(streamWrite))
-	if _, err := io.Copy(io.Discard, http.MaxBytesReader(f.w, f.r.Body, maxDocument)); err != nil {
-		return
-	}
-	_ = f.rc.SetReadDeadline(time.Time{})
-	// From the beginning the client knows where to go on, also if nothing happens.
-	fmt.Fprintf(&f.buf, "retry: 1000\nid: %d\n\n", f.after)
-	if err := f.begin(resumed); err != nil || !f.flush() {
-		f.failed(err)
-		return
-	}
-	defer func() { _ = f.rc.SetWriteDeadline(time.Now().Add(streamWrite)) }() // the server has an end to write
-	beat := time.NewTicker(heartbeat)
-	defer beat.Stop()
-	for {
-		looked := time.Now()
-		rows, upTo, more, err := f.Store.LogAfter(f.r.Context(), f.query, f.after, streamRows)
-		if err != nil {
-			f.failed(err)
-			return
-		}
-		f.after = upTo
-		for i := range rows {
-			f.event("", rows[i].ID, f.viewLogged(&rows[i]))
-		}
-		if !f.flush() || !f.wait(news, beat.C, looked, more) {
-			return
-		}
-	}
-}
+func (f *logFollower) position() string { return strconv.FormatInt(f.after, 10) }
 
-// begin tells a client that goes on of what it has missed for good: rows that were
-// deleted because of their age.
-func (f *follower) begin(resumed bool) error {
-	horizon, err := f.Store.Horizon(f.r.Context())
-	// Rows have ids of their own, and the whole millisecond of the first event that was
-	// kept keeps its rows.
-	if kept := horizon.Time(); err == nil && resumed && f.after > 0 && f.after < hook.FirstID(kept) {
-		f.event("gap", f.after, struct {
-			Before Instant `json:"deleted_before"`
-		}{Instant(kept)})
-	}
-	return err
-}
-
-// event adds an event to what is to be sent. An empty name is the usual one, for a row.
-func (f *follower) event(name string, id int64, data any) {
-	if name != "" {
-		f.buf.WriteString("event: " + name + "\n")
-	}
-	fmt.Fprintf(&f.buf, "id: %d\ndata: ", id)
-	_ = newEncoder(&f.buf).Encode(data) // ends with the line
-	f.buf.WriteByte('\n')
-}
-
-// flush sends what there is to send and reports whether the client has taken it.
-func (f *follower) flush() bool {
-	if f.buf.Len() == 0 {
-		return true
-	}
-	_ = f.rc.SetWriteDeadline(time.Now().Add(streamWrite)) // what has no deadlines does not need them
-	_, err := f.w.Write(f.buf.Bytes())
-	if err == nil {
-		err = f.rc.Flush()
-	}
-	_ = f.rc.SetWriteDeadline(time.Time{}) // until there is something to send again
-	if f.buf.Reset(); f.buf.Cap() > 1<<20 {
-		f.buf = bytes.Buffer{} // long answers are rare
-	}
+func (f *logFollower) next() (more bool, news <-chan struct{}, err error) {
+	rows, upTo, more, err := f.Store.LogAfter(f.r.Context(), f.query, f.after, streamRows)
 	if err != nil {
-		f.failed(err)
-		return false
+		return false, nil, err
 	}
-	return true
-}
-
-// failed takes note of why a stream ends, unless it is the client who ended it.
-func (f *follower) failed(err error) {
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded): // which ends the request's context as well
-		f.Log.Warn("a client that follows the log does not read and is cut off", "key", actor(f.r).ID, "after", f.after)
-	case err != nil && f.r.Context().Err() == nil:
-		f.Log.Warn("a stream of log rows ends", "key", actor(f.r).ID, "after", f.after, "err", err)
+	f.after = upTo
+	for i := range rows {
+		f.event("", strconv.FormatInt(rows[i].ID, 10), f.viewLogged(&rows[i]))
 	}
-}
-
-// wait returns when there may be more rows, and false when the stream is to end.
-// Meanwhile it shows that it is alive.
-func (f *follower) wait(news <-chan struct{}, beat <-chan time.Time, looked time.Time, more bool) bool {
-	var pause <-chan time.Time // when it may look again, if there is something to look for
-	if more {
-		at := make(chan time.Time)
-		close(at)
-		pause = at
-	}
-	for {
-		select {
-		case <-f.r.Context().Done():
-			return false
-		case <-f.Stopping:
-			f.buf.WriteString(": the platform is stopping\n\n")
-			f.flush()
-			return false
-		case <-beat:
-			if _, err := f.authorize(f.r, hook.KeyRead); err != nil {
-				f.failed(err)
-				return false
-			}
-			fmt.Fprintf(&f.buf, ": still here\nid: %d\n\n", f.after)
-			if !f.flush() {
-				return false
-			}
-		case <-news:
-			if pause == nil {
-				t := time.NewTimer(streamPause - time.Since(looked))
-				defer t.Stop() // one at most
-				pause = t.C
-			}
-		case <-pause:
-			return true
-		}
-	}
+	return more, f.news, nil
 }

@@ -316,7 +316,7 @@ func TestFollowerThatDoesNotRead(t *testing.T) {
 			t.Errorf("the other client waited %v", d)
 		}
 		w.later(streamWrite + time.Second)
-		if !strings.Contains(w.log.String(), "a client that follows the log does not read and is cut off") {
+		if !strings.Contains(w.log.String(), "a client that follows log rows does not read and is cut off") {
 			t.Errorf("that it was cut off is not in the log:\n%s", w.log)
 		}
 		var got []string
@@ -505,6 +505,17 @@ func TestGap(t *testing.T) {
 			if b, err := y.block(); err != nil || b.event != "" {
 				t.Errorf("nothing was missed: %+v, %v", b, err)
 			}
+		}
+
+		// The same when nothing is left at all.
+		w.later(8 * 24 * time.Hour)
+		must(t, w.db.Expire(t.Context(), time.Now().Add(-7*24*time.Hour)))
+		z := watch(t, c, streamURL, last)
+		if b, err := z.block(); z.res.StatusCode != 200 || err != nil || b.event != "" {
+			t.Errorf("%d: %+v, %v", z.res.StatusCode, b, err)
+		}
+		if b, err := z.block(); err != nil || b.event != "gap" {
+			t.Errorf("%+v, %v", b, err)
 		}
 	})
 }

@@ -179,7 +179,9 @@ func newPlatform(t testing.TB, o options) *platform {
 		t.Cleanup(start(t, sender))
 	}
 	p.catalog = catalog.New(catalog.NumberManagement())
-	ids := hook.NewIDs(0, 0)
+	last, err := p.db.LastEvent(t.Context())
+	must(t, err)
+	ids := hook.NewIDs(0, int64(last))
 	in := &intake.Intake{Catalog: p.catalog, Directory: p.db.Directory(), Store: p.db, Sender: sender, IDs: ids}
 	if o.store != nil {
 		in.Store = o.store(p.db)
