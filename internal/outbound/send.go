@@ -48,11 +48,10 @@ func (c *Client) Endpoint(s *hook.Subscription, a *hook.App) *Endpoint {
 // EndpointAt prepares sending to a URL, as if it served the subscription.
 func (c *Client) EndpointAt(address string, s *hook.Subscription, a *hook.App) *Endpoint {
 	e := &Endpoint{auth: s.Auth, token: tokenKey(s.ID, &s.Auth), Target: hook.Target{URL: address, Auth: s.Auth.Mode, Header: s.Auth.Header}}
-	var err error
-	if e.url, err = url.Parse(address); err != nil || e.url.Host == "" {
-		e.problem = &problem{hook.AsyncError, "the endpoint's URL cannot be read"}
+	if e.locate(address); e.problem != nil {
 		return e
 	}
+	var err error
 	if e.signer, err = webhook.NewSigner(a.SecretToken.Reveal()); err != nil {
 		e.problem = &problem{hook.AsyncError, "the app's secret token is missing or cannot be decrypted, so nothing can be signed; give the app a new one"}
 		return e
@@ -61,15 +60,8 @@ func (c *Client) EndpointAt(address string, s *hook.Subscription, a *hook.App) *
 		e.problem = &problem{hook.CannotGetCustomHeader, "the authentication settings cannot be decrypted; set them again"}
 		return e
 	}
-	port := cmp.Or(e.url.Port(), map[string]string{"https": "443", "http": "80"}[e.url.Scheme])
-	e.address = strings.ToLower(e.url.Hostname()) + ":" + port
-	if strings.Contains(e.url.Hostname(), ":") {
-		e.address = "[" + e.url.Hostname() + "]:" + port
-	}
-	e.host = e.url.Scheme + "://" + e.address
 	e.secrets = []string{a.SecretToken.Reveal(), a.OldToken.Secret.Reveal()}
 	headers := [][2]string{
-		{"Host", e.url.Host},
 		{"User-Agent", c.UserAgent},
 		{"Content-Type", webhook.ContentType},
 		{"Accept-Encoding", "gzip"},
@@ -88,7 +80,28 @@ func (c *Client) EndpointAt(address string, s *hook.Subscription, a *hook.App) *
 	case hook.AuthOAuth:
 		e.secrets = append(e.secrets, s.Auth.ClientSecret.Reveal())
 	}
-	e.head = append(e.head, "POST "+e.url.RequestURI()+" HTTP/1.1\r\n"...)
+	e.begin(headers)
+	return e
+}
+
+// locate says where the endpoint is.
+func (e *Endpoint) locate(address string) {
+	var err error
+	if e.url, err = url.Parse(address); err != nil || e.url.Host == "" {
+		e.problem = &problem{hook.AsyncError, "the endpoint's URL cannot be read"}
+		return
+	}
+	port := cmp.Or(e.url.Port(), map[string]string{"https": "443", "http": "80"}[e.url.Scheme])
+	e.address = strings.ToLower(e.url.Hostname()) + ":" + port
+	if strings.Contains(e.url.Hostname(), ":") {
+		e.address = "[" + e.url.Hostname() + "]:" + port
+	}
+	e.host = e.url.Scheme + "://" + e.address
+}
+
+// begin writes the beginning of a request.
+func (e *Endpoint) begin(headers [][2]string) {
+	e.head = append(e.head, "POST "+e.url.RequestURI()+" HTTP/1.1\r\nHost: "+e.url.Host+"\r\n"...)
 	for _, h := range headers {
 		// What is configured was checked. This is so that a mistake there cannot become
 		// a request of somebody else's making.
@@ -97,7 +110,6 @@ func (c *Client) EndpointAt(address string, s *hook.Subscription, a *hook.App) *
 		}
 		e.head = append(e.head, h[0]+": "+h[1]+"\r\n"...)
 	}
-	return e
 }
 
 // Message is what an attempt sends.
@@ -137,9 +149,13 @@ type Result struct {
 // appendRequest appends the attempt's request, signed at t, but for its body.
 func (a *attempt) appendRequest(b []byte, m Message, t time.Time) []byte {
 	c, e, token := a.client, a.endpoint, a.token
+	b = append(b, e.head...)
+	if e.signer == nil { // somebody else has signed it
+		b = strconv.AppendInt(append(b, "Content-Length: "...), int64(len(m.Body)), 10)
+		return append(b, "\r\n\r\n"...)
+	}
 	timestamp, signature := e.signer.Sign(t, m.Body)
 	a.signature = signature
-	b = append(b, e.head...)
 	if token != "" {
 		b = append(append(append(b, "Authorization: Bearer "...), token...), "\r\n"...)
 	}
@@ -206,6 +222,16 @@ func (c *Client) Send(ctx context.Context, e *Endpoint, m Message) Result {
 	}
 	r.Started, r.Timing, r.Request = a.started, a.timing(), a.request
 	return r
+}
+
+// Relay makes a request to a URL that somebody else has signed, with their header; see
+// [Client.Header].
+func (c *Client) Relay(ctx context.Context, address string, header [][2]string, body []byte) Result {
+	e := &Endpoint{Target: hook.Target{URL: address}}
+	if e.locate(address); e.problem == nil {
+		e.begin(header)
+	}
+	return c.Send(ctx, e, Message{Body: body, WantAnswer: true})
 }
 
 // phases says how far an attempt got, and when, as time since it started. Zero

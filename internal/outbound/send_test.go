@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -108,6 +110,7 @@ func TestHeaderForOthers(t *testing.T) {
 	if r := c.Send(t.Context(), c.EndpointAt("http://hooks.test:"+port+"/in", &hook.Subscription{}, app), m); r.Outcome != 200 {
 		t.Fatal(r.Outcome, r.Detail)
 	}
+	sent := got
 	header, problem := c.Header(c.EndpointAt("http://localhost/", &hook.Subscription{}, app), m, m.At)
 	if problem != "" || len(header) != len(got)-1 {
 		t.Errorf("%v (%s), sent was %v", header, problem, got)
@@ -115,6 +118,15 @@ func TestHeaderForOthers(t *testing.T) {
 	for _, h := range header {
 		if got.Get(h[0]) != h[1] || h[0] != strings.ToLower(h[0]) {
 			t.Errorf("%s: %s, sent was %q", h[0], h[1], got.Get(h[0]))
+		}
+	}
+	r := c.Relay(t.Context(), "http://hooks.test:"+port+"/in", header, m.Body)
+	if r.Outcome != 200 || !maps.EqualFunc(got, sent, slices.Equal) {
+		t.Errorf("relayed is %v (%v), sent was %v", got, r.Outcome, sent)
+	}
+	for address, header := range map[string][2]string{"http://hooks.test:" + port + "/in": {"x", "a\r\nb: c"}, "::": {"x", "a"}} {
+		if r := c.Relay(t.Context(), address, [][2]string{header}, m.Body); r.Outcome != hook.AsyncError || r.Detail == "" {
+			t.Errorf("%s %q: %v %s", address, header, r.Outcome, r.Detail)
 		}
 	}
 	if h, problem := c.Header(c.EndpointAt("http://localhost/", &hook.Subscription{}, &hook.App{}), m, m.At); h != nil || !strings.Contains(problem, "secret token is missing") {
