@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
-	"net/http"
 	"net/url"
 	"os"
 	"strconv"
@@ -29,7 +27,7 @@ func newLogs() *cobra.Command {
 	tail.Long = `Follow the webhook log: print rows as they are recorded, each once, until Ctrl-C.
 
 When the connection breaks it is made again and goes on after the last row. If that
-does not succeed within half a minute the command ends with exit code 1: it never
+does not succeed within half a minute the command ends with exit code 8: it never
 looks alive when it is not.`
 	logFlags(tail)
 	tail.Flags().String("after", "", "go on after this row (log_id), 0 for all that is kept; without it, only what comes")
@@ -101,7 +99,8 @@ func listLogs(cmd *cobra.Command, c *client, o *output, _ []string) error {
 
 func tailLogs(cmd *cobra.Command, c *client, o *output, _ []string) error {
 	fl := cmd.Flags()
-	f := &following{client: c, query: logQuery(cmd), out: o, messages: cmd.ErrOrStderr(), left: math.MaxInt, colours: coloured(o.w)}
+	t := &tailing{out: o, messages: cmd.ErrOrStderr(), left: math.MaxInt, colours: coloured(o.w)}
+	f := t.follow(c, logQuery(cmd))
 	if f.last, _ = fl.GetString("after"); f.last != "" {
 		if _, err := strconv.ParseUint(f.last, 10, 63); err != nil {
 			return &usageError{fmt.Errorf("--after %q is not the id of a row", f.last)}
@@ -112,198 +111,44 @@ func tailLogs(cmd *cobra.Command, c *client, o *output, _ []string) error {
 		return &usageError{errors.New("--count must be 0 or more")}
 	}
 	if n > 0 {
-		f.left = n
+		t.left = n
 	}
 	return f.run(cmd.Context())
 }
 
-const (
-	// silence is how long nothing may come, though the platform shows every 15 seconds
-	// that it is alive, until the connection counts as dead.
-	silence = 45 * time.Second
+// follow returns what follows the log.
+func (t *tailing) follow(c *client, q url.Values) *following {
+	return &following{client: c, path: operator + "/webhook_logs/stream", query: q, messages: t.messages, what: "the log", again: "connected again, and going on after the last row", take: t.take}
+}
 
-	// maxReconnects is how often a connection that broke is tried to be made again, the
-	// first time at once, then after 1, 2, 4, ... seconds.
-	maxReconnects = 6
-
-	// worked is how long a connection has to last to count as one that worked, if it has
-	// brought no row: one that is ended at once each time does not.
-	worked = 15 * time.Second
-)
-
-// following follows the webhook log.
-type following struct {
-	client   *client
-	query    url.Values
+// tailing prints rows of the log.
+type tailing struct {
 	out      *output
 	messages io.Writer
 	colours  bool
-
-	last   string // the row to go on after
-	left   int    // rows until the end
-	broken bool   // the connection broke, and people were told
-}
-
-// errEnough says that all the rows have come that were asked for.
-var errEnough = errors.New("enough")
-
-// run follows until ctx is done, enough rows have come, or the platform cannot be
-// followed any more.
-func (f *following) run(ctx context.Context) error {
-	for failures := 0; ; {
-		began, left := time.Now(), f.left
-		opened, err := f.follow(ctx)
-		switch {
-		case ctx.Err() != nil || errors.Is(err, errEnough):
-			return nil //nolint:nilerr // that is how it is to end
-		case isOutput(err):
-			return err
-		case !opened && (failures == 0 || !passing(err)):
-			return err // it is not as if it had ever worked
-		case f.left < left || opened && time.Since(began) >= worked:
-			failures = 0
-		}
-		if failures++; failures > maxReconnects {
-			return fmt.Errorf("the log cannot be followed any more: %w; go on with --after %s", err, f.last)
-		}
-		if opened {
-			f.broken = true
-			fmt.Fprintf(f.messages, "the connection to the platform broke off (%s); making it again\n", printable(err.Error()))
-		}
-		if failures > 1 && !sleep(ctx, time.Second<<(failures-2)) {
-			return nil
-		}
-	}
-}
-
-// sleep reports false if ctx was done first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// passing reports whether an error may pass by itself: the platform cannot be reached, or
-// says that it has trouble.
-func passing(err error) bool {
-	e, ok := errors.AsType[*statusError](err)
-	return !ok || e.status == http.StatusTooManyRequests || e.status >= http.StatusInternalServerError
-}
-
-// statusError is an answer with a status of error.
-type statusError struct {
-	error
-	status int
-}
-
-// follow reads one stream to its end, and reports whether there was one.
-func (f *following) follow(ctx context.Context) (opened bool, err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	dead := time.AfterFunc(silence, func() { cancel(fmt.Errorf("nothing came for %v, and not even that it is alive", silence)) })
-	defer dead.Stop()
-	header := map[string]string{"Accept": "text/event-stream"}
-	if f.last != "" {
-		header["Last-Event-ID"] = f.last
-	}
-	res, err := f.client.send(ctx, request{method: http.MethodGet, path: operator + "/webhook_logs/stream", query: f.query, header: header})
-	if err != nil {
-		return false, err
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		body, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
-		if err != nil {
-			return false, err
-		}
-		return false, &statusError{apiError(res.StatusCode, body), res.StatusCode}
-	}
-	if f.broken {
-		f.broken = false
-		fmt.Fprintln(f.messages, "connected again, and going on after the last row")
-	}
-	lines := bufio.NewReader(res.Body)
-	var e serverEvent
-	for {
-		line, err := lines.ReadString('\n')
-		if err != nil {
-			if cause := context.Cause(ctx); cause != nil {
-				err = cause
-			}
-			if errors.Is(err, io.EOF) {
-				err = errors.New("the platform ended it")
-			}
-			return true, err
-		}
-		dead.Reset(silence)
-		if !e.add(strings.TrimRight(line, "\r\n")) {
-			continue
-		}
-		if e.id != "" {
-			f.last = e.id
-		}
-		if err := f.take(&e); err != nil {
-			return true, err
-		}
-		e = serverEvent{}
-	}
-}
-
-// serverEvent is an event of a stream of Server-Sent Events.
-type serverEvent struct{ name, id, data string }
-
-// add takes a line and reports whether it ends the event.
-func (e *serverEvent) add(line string) (complete bool) {
-	field, value, _ := strings.Cut(line, ":")
-	value = strings.TrimPrefix(value, " ")
-	switch field {
-	case "event":
-		e.name = value
-	case "id":
-		e.id = value
-	case "data":
-		if e.data != "" {
-			e.data += "\n"
-		}
-		e.data += value
-	}
-	return line == ""
+	left     int // rows until the end
 }
 
 // take prints what an event says.
-func (f *following) take(e *serverEvent) error {
-	if e.data == "" {
-		return nil
-	}
+func (t *tailing) take(_ context.Context, e *serverEvent) error {
 	if e.name == "gap" {
-		v, err := decode[struct {
-			Before api.Instant `json:"deleted_before"`
-		}]([]byte(e.data))
-		if err == nil {
-			fmt.Fprintf(f.messages, "rows from before %s may be missing: the log has been deleted up to there\n", clock(v.Before))
-		}
-		return err
+		return gap(t.messages, "rows", e)
 	}
 	if e.name != "" {
 		return nil // of a later version
 	}
-	err := f.out.write([]byte(e.data), "", func() error {
+	err := t.out.write([]byte(e.data), "", func() error {
 		r, err := decode[api.LoggedAttempt]([]byte(e.data))
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintln(f.out.w, logLine(&r, f.colours))
+		_, err = fmt.Fprintln(t.out.w, logLine(&r, t.colours))
 		return err
 	})
 	if err != nil {
 		return &outputError{err}
 	}
-	if f.left--; f.left == 0 {
+	if t.left--; t.left == 0 {
 		return errEnough
 	}
 	return nil

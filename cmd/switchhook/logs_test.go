@@ -110,10 +110,9 @@ func (w *tailed) tail(after string, count int) *tail {
 	x := &tail{done: make(chan error, 1)}
 	tr := &http.Transport{DialContext: w.net.DialContext}
 	w.t.Cleanup(tr.CloseIdleConnections)
-	f := &following{
-		client: &client{server: "http://platform.test", keyFile: w.key, http: &http.Client{Transport: tr}},
-		query:  url.Values{}, out: &output{format: "ndjson", w: &x.out}, messages: &x.messages, last: after, left: count,
-	}
+	l := &tailing{out: &output{format: "ndjson", w: &x.out}, messages: &x.messages, left: count}
+	f := l.follow(&client{server: "http://platform.test", keyFile: w.key, http: &http.Client{Transport: tr}}, url.Values{})
+	f.last = after
 	go func() { x.done <- f.run(w.ctx) }()
 	synctest.Wait()
 	return x
@@ -273,10 +272,9 @@ func TestTailEnds(t *testing.T) {
 		}
 		tr := &http.Transport{DialContext: w.net.DialContext}
 		defer tr.CloseIdleConnections()
-		f := &following{
-			client: &client{server: "http://platform.test", keyFile: w.key, http: &http.Client{Transport: tr}},
-			out:    &output{format: "ndjson", w: full{}}, messages: io.Discard, last: "0", left: math.MaxInt,
-		}
+		l := &tailing{out: &output{format: "ndjson", w: full{}}, messages: io.Discard, left: math.MaxInt}
+		f := l.follow(&client{server: "http://platform.test", keyFile: w.key, http: &http.Client{Transport: tr}}, nil)
+		f.last = "0"
 		if err := f.run(w.ctx); !errors.Is(err, errFull) {
 			t.Errorf("with nowhere to write: %v", err)
 		}

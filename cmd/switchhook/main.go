@@ -37,6 +37,8 @@ const (
 	exitSlow     = 6
 	// trigger and doctor: the endpoint does not do what the contract asks.
 	exitFaults = 7
+	// listen and logs tail: the platform was followed and cannot be any more.
+	exitLost = 8
 )
 
 // run executes the program and returns its exit code.
@@ -94,7 +96,7 @@ func message(err error) string {
 
 func newRoot() *cobra.Command {
 	root := group("switchhook", "A webhook platform with both ends of the wire",
-		newServe(), newDemo(), newApply(), newAccounts(), newApps(), newSubscriptions(), newEvents(), newDeliveries(), newExplain(), newLogs(), newNotices(), newAudit(),
+		newServe(), newDemo(), newApply(), newAccounts(), newApps(), newSubscriptions(), newEvents(), newDeliveries(), newExplain(), newLogs(), newListen(), newNotices(), newAudit(),
 		newSign(), newVerify(), newTrigger(), newDoctor(),
 		newKeys(), newStore(), newCatalog(), newCarriers(), newNumbers(), newSimulate(), newBench(), newBenchSink(), newVersion(),
 		newReceive(), newInbox(), newBenchReceiver(),

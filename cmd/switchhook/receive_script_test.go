@@ -61,7 +61,10 @@ func untilCmd(ts *testscript.TestScript, _ bool, args []string) {
 	waitFor(s.t, args[0], func() bool {
 		cmd := exec.Command(program(s.t), args[1:]...)
 		cmd.Dir = ts.Getenv("WORK")
-		cmd.Env = append(os.Environ(), "SWITCHHOOK_CONFIG="+ts.Getenv("SWITCHHOOK_CONFIG"))
+		cmd.Env = os.Environ()
+		for _, name := range []string{"SWITCHHOOK_CONFIG", "SWITCHHOOK_SERVER", "SWITCHHOOK_KEY"} {
+			cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+		}
 		out, err := cmd.Output()
 		return err == nil && pattern.Match(out)
 	})
