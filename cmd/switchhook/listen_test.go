@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -503,7 +505,8 @@ func TestListenOverKills(t *testing.T) {
 	p.ask("POST", operator+"/apps", `{"name":"local","account_id":"carrier","secret_token":"secret-token-of-the-app","carrier_codes":[1],"scopes":["number_management_numbers:read:admin"]}`, http.StatusCreated, &made)
 
 	listen := exec.Command(program(t), "listen", "--app", made.ID, "--forward-to", b.url, "-o", "ndjson")
-	listen.Env = append(os.Environ(), "SWITCHHOOK_SERVER="+p.url, "SWITCHHOOK_KEY="+in.key)
+	way := newWay(t, p.url)
+	listen.Env = append(os.Environ(), "SWITCHHOOK_SERVER="+way.url, "SWITCHHOOK_KEY="+in.key)
 	var stdout, stderr lockedBuffer
 	listen.Stdout, listen.Stderr = &stdout, &stderr
 	must(t, listen.Start())
@@ -516,7 +519,6 @@ func TestListenOverKills(t *testing.T) {
 	waitFor(t, "ready", func() bool { return strings.HasPrefix(stderr.String(), "ready: ") })
 
 	want := map[string]bool{}
-	address := strings.TrimPrefix(p.url, "http://")
 	for round := range 4 {
 		var wg sync.WaitGroup
 		var mu sync.Mutex
@@ -547,7 +549,8 @@ func TestListenOverKills(t *testing.T) {
 		p.kill()
 		close(killed)
 		wg.Wait()
-		p = in.serve("--listen", address)
+		p = in.serve()
+		way.leads(p.url)
 		waitFor(t, "ready again", func() bool { return strings.Count(stderr.String(), "ready again: ") == round+1 })
 	}
 	waitFor(t, "all events", func() bool { return b.count() >= len(want) })
@@ -592,6 +595,49 @@ func TestListenOverKills(t *testing.T) {
 		t.Errorf("%d lines for %d events", lines, len(b.got))
 	}
 }
+
+// way is an address that stays the same while platforms come and go behind it, on ports
+// that nobody else has taken.
+type way struct {
+	url string
+	to  atomic.Value
+}
+
+func newWay(t *testing.T, url string) *way {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	w := &way{url: "http://" + l.Addr().String()}
+	w.leads(url)
+	var open sync.WaitGroup
+	t.Cleanup(func() {
+		_ = l.Close()
+		open.Wait()
+	})
+	open.Go(func() {
+		for {
+			from, err := l.Accept()
+			if err != nil {
+				return
+			}
+			open.Go(func() {
+				defer from.Close()
+				to, err := net.Dial("tcp", w.to.Load().(string))
+				if err != nil {
+					return
+				}
+				defer to.Close()
+				open.Go(func() {
+					_, _ = io.Copy(to, from)
+					_ = to.Close()
+				})
+				_, _ = io.Copy(from, to)
+			})
+		}
+	})
+	return w
+}
+
+func (w *way) leads(url string) { w.to.Store(strings.TrimPrefix(url, "http://")) }
 
 func (b *inbox) count() int {
 	b.mu.Lock()
