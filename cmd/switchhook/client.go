@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,6 +22,7 @@ import (
 type client struct {
 	server, keyFile string
 	known           string // the operator key, where it need not be found
+	app             *appClient
 	http            *http.Client
 }
 
@@ -37,8 +39,11 @@ func addClient(cmd *cobra.Command) *client {
 	return c
 }
 
-// key finds the operator key.
-func (c *client) key() (string, error) {
+// key finds the operator key, or obtains an access token if an app calls.
+func (c *client) key(ctx context.Context) (string, error) {
+	if c.app != nil {
+		return c.app.accessToken(ctx, c)
+	}
 	if c.known != "" {
 		return c.known, nil
 	}
@@ -63,12 +68,12 @@ type request struct {
 
 // send makes a call and returns the answer, whatever its status.
 func (c *client) send(ctx context.Context, r request) (*http.Response, error) {
-	key, err := c.key()
-	if err != nil {
-		return nil, err
-	}
 	if parsed, err := url.Parse(c.server); err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "" {
 		return nil, &usageError{fmt.Errorf("--server %q is not a URL like http://127.0.0.1:8040", c.server)}
+	}
+	key, err := c.key(ctx)
+	if err != nil {
+		return nil, err
 	}
 	u := strings.TrimSuffix(c.server, "/") + r.path
 	if len(r.query) > 0 {
@@ -88,6 +93,11 @@ func (c *client) send(ctx context.Context, r request) (*http.Response, error) {
 	for k, v := range r.header {
 		req.Header.Set(k, v)
 	}
+	return c.do(req)
+}
+
+// do sends a request, and says what to do if nobody answers.
+func (c *client) do(req *http.Request) (*http.Response, error) {
 	res, err := c.http.Do(req)
 	if err != nil {
 		if e, ok := errors.AsType[*url.Error](err); ok {
@@ -96,6 +106,48 @@ func (c *client) send(ctx context.Context, r request) (*http.Response, error) {
 		return nil, fmt.Errorf("the platform at %s cannot be reached: %w; is it running, and is --server right?", c.server, err)
 	}
 	return res, nil
+}
+
+// appClient is the OAuth client of an app.
+type appClient struct {
+	id, secret string
+
+	token string
+	until time.Time
+}
+
+// accessToken returns an access token that is valid for a while.
+func (a *appClient) accessToken(ctx context.Context, c *client) (string, error) {
+	if time.Now().Before(a.until) {
+		return a.token, nil
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.server, "/")+"/oauth/token?grant_type=client_credentials", nil)
+	if err != nil {
+		return "", err
+	}
+	req.SetBasicAuth(a.id, a.secret)
+	res, err := c.do(req)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	if err != nil {
+		return "", err
+	}
+	var v struct {
+		Token     string `json:"access_token"`
+		ExpiresIn int    `json:"expires_in"`
+		Reason    string `json:"reason"`
+	}
+	if err := json.Unmarshal(body, &v); err != nil || res.StatusCode != http.StatusOK || v.Token == "" {
+		if v.Reason == "" {
+			return "", &statusError{apiError(res.StatusCode, body), res.StatusCode}
+		}
+		return "", &statusError{fmt.Errorf("the platform gives app client %s no access token: %s", printable(a.id), printable(v.Reason)), res.StatusCode}
+	}
+	a.token, a.until = v.Token, time.Now().Add(time.Duration(v.ExpiresIn)*time.Second/2)
+	return a.token, nil
 }
 
 // call makes a call and returns the body of its answer, or what the API says is

@@ -12,6 +12,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,10 +44,15 @@ is alive, the command says so, connects again, goes on after the last event, and
 "ready again:". If it cannot for half a minute it ends with exit code 8.
 
 Each event is sent once, one after the other; if the local program does not take it, it
-says so and goes on. Send it again with: switchhook listen resend EVENT. The operator key
-needs the scope manage, because whoever sees signed requests could send them.`
+says so and goes on. Send it again with: switchhook listen resend EVENT.
+
+Operators need a key with the scope manage, because whoever sees signed requests could
+send them. Whoever writes the app needs no key: with --client-id and the client secret in
+SWITCHHOOK_CLIENT_SECRET or --client-secret-file an app gets its own events.`
 	fl := cmd.Flags()
 	fl.StringVar(&l.app, "app", "", "id of the app whose events are wanted")
+	fl.StringVar(&l.clientID, "client-id", os.Getenv(envName("client-id")), "client id of the app, to listen as the app itself and not as an operator")
+	fl.StringVar(&l.secretFile, "client-secret-file", os.Getenv(envName("client-secret-file")), "file with the client secret; SWITCHHOOK_CLIENT_SECRET holds the secret itself")
 	fl.StringVar(&l.forwardTo, "forward-to", "", "URL of the local program")
 	fl.StringArrayVar(&l.routes, "route", nil, "EVENTS=URL: send events of this type, or that begin so, as in 'a.b.*=http://localhost:4000/', there instead; the first that fits")
 	fl.StringSliceVar(&l.events, "events", nil, "only these event types; one may end in * (default: all that the app may receive)")
@@ -87,6 +93,7 @@ func resendToListeners(cmd *cobra.Command, c *client, o *output, args []string) 
 // listening sends events to a local program.
 type listening struct {
 	app, forwardTo, after, ca   string
+	clientID, secretFile        string
 	routes, events              []string
 	count                       int
 	printJSON, validate, colour bool
@@ -140,8 +147,11 @@ func (l *listening) run(cmd *cobra.Command, c *client, o *output, _ []string) er
 // open reads the flags.
 func (l *listening) open(c *client, o *output, messages io.Writer) error {
 	l.out, l.messages, l.colour, l.left = o, messages, coloured(o.w), math.MaxInt
-	if l.app == "" {
+	if l.app == "" && l.clientID == "" {
 		return &usageError{errors.New("--app is missing: the id of the app whose events are wanted; see: switchhook apps list")}
+	}
+	if err := l.signIn(c); err != nil {
+		return err
 	}
 	if l.count < 0 {
 		return &usageError{errors.New("--count must be 0 or more")}
@@ -180,7 +190,10 @@ func (l *listening) open(c *client, o *output, messages io.Writer) error {
 		return err
 	}
 	l.client = outbound.New(outbound.Config{Policy: everywhere(), CAs: cas, AnswerTimeout: l.timeout, KeepBody: outbound.MaxKeepBody})
-	q := url.Values{"app_id": {l.app}}
+	q := url.Values{}
+	if l.app != "" {
+		q.Set("app_id", l.app)
+	}
 	if len(l.events) > 0 {
 		q.Set("event", strings.Join(l.events, ","))
 	}
@@ -191,16 +204,38 @@ func (l *listening) open(c *client, o *output, messages io.Writer) error {
 	return nil
 }
 
+// signIn has the client call as the app, if that is who listens.
+func (l *listening) signIn(c *client) error {
+	if l.clientID == "" {
+		return nil
+	}
+	secret := os.Getenv(envName("client-secret"))
+	if l.secretFile != "" {
+		text, err := os.ReadFile(l.secretFile)
+		if err != nil {
+			return err
+		}
+		secret = string(text)
+	}
+	if secret = strings.TrimSpace(secret); secret == "" {
+		return &usageError{errors.New("no client secret: set SWITCHHOOK_CLIENT_SECRET or --client-secret-file")}
+	}
+	c.app = &appClient{id: l.clientID, secret: secret}
+	return nil
+}
+
 // hint says what to do about what the platform refuses.
 func (l *listening) hint(err error) error {
 	e, ok := errors.AsType[*statusError](err)
 	if !ok {
 		return err
 	}
-	switch e.status {
-	case http.StatusUnauthorized, http.StatusForbidden:
+	switch {
+	case l.clientID != "":
+		return err // the app is told by the platform
+	case e.status == http.StatusUnauthorized, e.status == http.StatusForbidden:
 		return fmt.Errorf("%w; make a key that may listen with: switchhook keys create --scope manage", err)
-	case http.StatusNotFound:
+	case e.status == http.StatusNotFound:
 		return fmt.Errorf("%w; see: switchhook apps list", err)
 	}
 	return err

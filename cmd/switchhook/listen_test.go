@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -78,6 +79,7 @@ func (w *tailed) withApp() {
 		Apps: []*hook.App{{
 			ID: "app", Name: "number sync", Account: "carrier", ClientID: "client", State: hook.Production, Created: time.Now(),
 			SecretToken: "secret-token-of-the-app", Scopes: []string{"number_management_numbers:read:admin"}, CarrierCodes: []int32{1},
+			ClientSecret: hook.HashSecret("client-secret-of-the-app"),
 		}},
 	}, time.Now()))
 }
@@ -443,6 +445,42 @@ func TestListenIsRefused(t *testing.T) {
 		start := time.Now()
 		if err := <-x.done; err == nil || !strings.HasPrefix(err.Error(), "Invalid access token") || time.Since(start) > 30*time.Second {
 			t.Errorf("revoked, after %v: %v", time.Since(start), err)
+		}
+	})
+}
+
+// An app listens for itself, without an operator key and for longer than its access token
+// is valid; and not with a wrong secret.
+func TestListenAsApp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTailed(t)
+		w.withApp()
+		must(t, os.Remove(w.key))
+		program := &local{}
+		w.net.Handle(t, "localhost", program.handler(t))
+		secret := filepath.Join(t.TempDir(), "secret")
+		must(t, os.WriteFile(secret, []byte("client-secret-of-the-app\n"), 0o600))
+		asApp := func(l *listening) {
+			forwarding(l)
+			l.app, l.clientID, l.secretFile = "", "client", secret
+		}
+		x := w.listen(asApp)
+		var want []string
+		for i := range 10 {
+			want = append(want, fmt.Sprint("N", i))
+			w.publish(want[i])
+			time.Sleep(25 * time.Minute)
+		}
+		if got := program.names(); !slices.Equal(got, want) || !strings.HasPrefix(x.errors.String(), `ready: listening for 2 event types of app "number sync" (app)`) {
+			t.Errorf("events %v, want %v; it says %s", got, want, x.errors.String())
+		}
+		y := w.listen(func(l *listening) { asApp(l); l.app = "another" })
+		if err := <-y.done; err == nil || err.Error() != "Forbidden: app app: may listen for its own events only" {
+			t.Errorf("for another app: %v", err)
+		}
+		must(t, os.WriteFile(secret, []byte("wrong"), 0o600))
+		if err := <-w.listen(asApp).done; err == nil || err.Error() != "the platform gives app client client no access token: Invalid client_id or client_secret" {
+			t.Errorf("with a wrong secret: %v", err)
 		}
 	})
 }

@@ -164,6 +164,7 @@ func (a *api) routes() map[string]route {
 	const read, publish, manage = key(hook.KeyRead), key(hook.KeyPublish), key(hook.KeyManage)
 	const subscriptions = "/v2/marketplace/app/event_subscription"
 	const peeringNumbers = "/v2/number_management/peering_numbers"
+	listening := keyOrApp{manage, access{medium, []string{scopeList}}}
 	return map[string]route{
 		"POST /v2/events": {publish, a.publish},
 
@@ -184,7 +185,7 @@ func (a *api) routes() map[string]route {
 		"GET " + operator + "/events/{id}":             {read, a.event},
 		"GET " + operator + "/events/{id}/explain":     {read, a.explain},
 		"POST " + operator + "/events/{id}/listeners":  {manage, a.toListeners},
-		"GET " + operator + "/events/stream":           {manage, a.listen},
+		"GET " + operator + "/events/stream":           {listening, a.listen},
 		"GET " + operator + "/deliveries":              {read, a.deliveries},
 		"GET " + operator + "/deliveries/{id}":         {read, a.delivery},
 		"POST " + operator + "/deliveries/{id}/resend": {manage, a.resend},

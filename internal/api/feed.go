@@ -58,16 +58,13 @@ type feed struct {
 	may func() error
 }
 
-// openFeed begins a feed for operator keys that have the scope. It has to be closed.
-func (a *api) openFeed(w http.ResponseWriter, r *http.Request, what string, scope hook.KeyScope) (*feed, error) {
+// openFeed begins a feed, which has to be closed.
+func (a *api) openFeed(w http.ResponseWriter, r *http.Request, what string, may func() error) (*feed, error) {
 	if a.streams.Add(1) > maxStreams {
 		a.streams.Add(-1)
 		return nil, &hook.Error{Kind: hook.TooMany, Detail: fmt.Sprintf("%d streams are open already", maxStreams)}
 	}
-	return &feed{api: a, what: what, r: r, w: w, rc: http.NewResponseController(w), may: func() error {
-		_, err := a.authorize(r, scope)
-		return err
-	}}, nil
+	return &feed{api: a, what: what, r: r, w: w, rc: http.NewResponseController(w), may: may}, nil
 }
 
 func (f *feed) close() { f.streams.Add(-1) }

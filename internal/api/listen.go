@@ -65,7 +65,7 @@ type Listening struct {
 // Last-Event-ID says.
 func (a *api) listen(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	app, patterns, err := a.listenQuery(q)
+	app, patterns, err := a.listenQuery(r, q)
 	if err != nil {
 		return err
 	}
@@ -73,18 +73,17 @@ func (a *api) listen(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	f, err := a.openFeed(w, r, "events", hook.KeyManage)
+	var l *listener
+	f, err := a.openFeed(w, r, "events", func() error { return cmp.Or(a.mayListen(r), l.prepare()) })
 	if err != nil {
 		return err
 	}
 	defer f.close()
-	l := &listener{feed: f, app: app.ID, patterns: patterns, after: after, calls: make(chan func(), maxResends)}
+	l = &listener{feed: f, app: app.ID, patterns: patterns, after: after, calls: make(chan func(), maxResends)}
 	if err := l.prepare(); err != nil {
 		return err
 	}
 	f.calls = l.calls
-	keyed := f.may
-	f.may = func() error { return cmp.Or(keyed(), l.prepare()) }
 	a.listeners.add(l)
 	defer a.listeners.remove(l)
 	horizon, err := a.Store.Horizon(r.Context())
@@ -102,8 +101,20 @@ func (a *api) listen(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// listenQuery reads which events of which app are meant.
-func (a *api) listenQuery(q url.Values) (app *hook.App, patterns []string, err error) {
+// mayListen says why who listens may not any more, or nothing.
+func (a *api) mayListen(r *http.Request) error {
+	if caller(r) != nil {
+		if _, err := a.Tokens.Read(bearer(r), time.Now(), a.Directory.App); err != nil {
+			return &hook.Error{Kind: hook.BadToken}
+		}
+		return nil
+	}
+	_, err := a.authorize(r, hook.KeyManage)
+	return err
+}
+
+// listenQuery reads which events of which app are meant. An app may mean itself only.
+func (a *api) listenQuery(r *http.Request, q url.Values) (app *hook.App, patterns []string, err error) {
 	var faults hook.Faults
 	for _, name := range slices.Sorted(maps.Keys(q)) {
 		if name != "app_id" && name != "event" && name != "challenge" {
@@ -118,8 +129,13 @@ func (a *api) listenQuery(q url.Values) (app *hook.App, patterns []string, err e
 			patterns = append(patterns, strings.TrimSpace(p))
 		}
 	}
-	id := q.Get("app_id")
-	if id == "" {
+	id, own := q.Get("app_id"), caller(r)
+	switch {
+	case own != nil && id == "":
+		id = own.ID
+	case own != nil && id != own.ID:
+		return nil, nil, &hook.Error{Kind: hook.Forbidden, Subject: "app " + own.ID, Detail: "may listen for its own events only"}
+	case id == "":
 		faults.Add("app_id", "is missing")
 	}
 	if len(faults) > 0 {

@@ -619,3 +619,61 @@ func TestListenFaults(t *testing.T) {
 		}
 	})
 }
+
+// An app listens for its own events with an access token, and for no other's; until the
+// token expires, or the client secret is gone that it was obtained with.
+func TestAppsListen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newAsked(t, options{})
+		nearAndFar(w)
+		c := w.served()
+		app, stranger := w.numbers(), w.appOf("stranger")
+		secret := func(a App) string {
+			return read[ClientSecret](t, w.want(200, "POST", operator+"/apps/"+a.ID+"/client_secret", `{}`)).ClientSecret
+		}
+		token := func(a App, secret string) string {
+			return read[AccessToken](t, w.want(200, "POST", "/oauth/token?grant_type=client_credentials", "", func(r *http.Request) { r.SetBasicAuth(a.ClientID, secret) })).Token
+		}
+		listen := func(token, query string) *watcher {
+			return watch(t, c, "http://platform.test"+listenPath+query, "", with(token))
+		}
+		first := token(app, secret(app))
+		x, y := listen(first, ""), listen(first, "?app_id="+app.ID)
+		id := w.sent("ACME")
+		for _, z := range []*watcher{x, y} {
+			if r := z.ready(); r.App != app.ID {
+				t.Errorf("ready: %+v", r)
+			}
+			v := z.heard()
+			if e, status, _ := verified(t, secretToken, v); e == nil || v.EventID != id {
+				t.Errorf("%d: %+v", status, v)
+			}
+		}
+		if z := listen(first, "?app_id="+stranger.ID); z.res.StatusCode != 403 {
+			t.Errorf("for another app's events: status %d", z.res.StatusCode)
+		}
+		w.want(409, "GET", listenPath, "", with(token(stranger, secret(stranger)))) // it is bound to no carrier
+		w.want(403, "POST", operator+"/events/"+id+"/listeners", "", with(publishKey))
+		w.want(401, "POST", operator+"/events/"+id+"/listeners", "", with(first))
+
+		ends := func(z *watcher, within time.Duration) {
+			t.Helper()
+			start := time.Now()
+			for {
+				if _, err := z.block(); err != nil {
+					if d := time.Since(start); !errors.Is(err, io.EOF) || d > within {
+						t.Errorf("it ends with %v after %v", err, d)
+					}
+					return
+				}
+			}
+		}
+		y.close()
+		ends(x, time.Hour)
+		w.want(401, "GET", listenPath, "", with(first))
+		second := listen(token(app, secret(app)), "")
+		second.ready()
+		secret(app) // a new one, and the old one is gone at once
+		ends(second, heartbeat)
+	})
+}

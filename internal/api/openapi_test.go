@@ -418,6 +418,11 @@ func TestEveryCallIsDescribed(t *testing.T) {
 		switch door := r.door.(type) {
 		case key:
 			want[pattern] = []string{"operatorKey " + string(door)}
+		case keyOrApp:
+			want[pattern] = []string{"operatorKey " + string(door.key)}
+			for _, s := range door.scopes {
+				want[pattern] = append(want[pattern], "accessToken "+s)
+			}
 		case access:
 			for _, s := range door.scopes {
 				want[pattern] = append(want[pattern], "accessToken "+s)

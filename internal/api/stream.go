@@ -130,7 +130,10 @@ func (a *api) followLog(w http.ResponseWriter, r *http.Request) error {
 	if err := faults.Err("query"); err != nil {
 		return err
 	}
-	s, err := a.openFeed(w, r, "log rows", hook.KeyRead)
+	s, err := a.openFeed(w, r, "log rows", func() error {
+		_, err := a.authorize(r, hook.KeyRead)
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -78,6 +78,25 @@ func (x access) admit(a *api, w http.ResponseWriter, req *http.Request) (*http.R
 	return req.WithContext(ctx), nil
 }
 
+// keyOrApp lets in what its key does, and access tokens of apps for what is their own.
+type keyOrApp struct {
+	key
+	access
+}
+
+func (x keyOrApp) admit(a *api, w http.ResponseWriter, req *http.Request) (*http.Request, error) {
+	if _, err := a.Tokens.Read(bearer(req), time.Now(), a.Directory.App); err == nil {
+		return x.access.admit(a, w, req)
+	}
+	return x.key.admit(a, w, req)
+}
+
+// caller returns the app that makes a request, or nil if it is an operator.
+func caller(r *http.Request) *hook.App {
+	g, _ := r.Context().Value(grantOf{}).(oauth.Grant)
+	return g.App
+}
+
 // tokenLife is how long a page token is valid.
 const tokenLife = 15 * time.Minute
 
