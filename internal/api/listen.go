@@ -417,7 +417,7 @@ wait:
 		}
 	}
 	if got == 0 {
-		return &hook.Error{Kind: hook.Conflict, Subject: "event " + e.ID.String(), Detail: a.nobodyListens(e, app, all)}
+		return &hook.Error{Kind: hook.Conflict, Subject: "event " + e.ID.String(), Detail: nobodyListens(app, all)}
 	}
 	writeJSON(w, http.StatusOK, struct {
 		Event     string `json:"event_id"`
@@ -437,7 +437,7 @@ func (l *listener) again(e *hook.Event) bool {
 }
 
 // nobodyListens says why an event was sent to nobody.
-func (a *api) nobodyListens(e *hook.Event, app string, all int) string {
+func nobodyListens(app string, all int) string {
 	where := "for app " + app
 	if app == "" {
 		where = "on this platform"

@@ -330,7 +330,6 @@ func TestListenAgain(t *testing.T) {
 			}
 			y.close()
 		}
-		after = ids[4]
 	})
 	synctest.Test(t, func(t *testing.T) {
 		w := newAsked(t, options{file: file})
