@@ -32,7 +32,8 @@ var arrows = map[string][]string{
 	"internal/manage":    {"internal/catalog", "internal/challenge", "internal/hook", "internal/outbox"},
 	"internal/challenge": {"internal/hook", "internal/outbound", "webhook"},
 	"internal/oauth":     {"internal/hook"},
-	"internal/gateway":   {"internal/inbox", "webhook"},
+	"internal/monitor":   {"internal/admin", "internal/challenge", "internal/deliver", "internal/hook", "internal/intake"},
+	"internal/gateway":   {"internal/admin", "internal/inbox", "webhook"},
 	"internal/forward":   {"internal/inbox", "webhook"},
 	"internal/deliver":   {"internal/hook", "internal/outbound"},
 	"internal/outbound":  {"internal/hook", "webhook"},
@@ -55,6 +56,7 @@ var arrows = map[string][]string{
 	"internal/forward/nats":     {"internal/forward"},
 	"internal/forward/postgres": {"internal/forward", "internal/inbox", "webhook/numbermanagement"},
 
+	"internal/admin":    {},
 	"internal/canon":    {},
 	"internal/dnstest":  {},
 	"internal/hook":     {},

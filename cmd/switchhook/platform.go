@@ -23,6 +23,7 @@ import (
 	"github.com/switchhook/switchhook/internal/inventory"
 	"github.com/switchhook/switchhook/internal/mail"
 	"github.com/switchhook/switchhook/internal/manage"
+	"github.com/switchhook/switchhook/internal/monitor"
 	"github.com/switchhook/switchhook/internal/oauth"
 	"github.com/switchhook/switchhook/internal/outbound"
 	"github.com/switchhook/switchhook/internal/rounds"
@@ -40,6 +41,7 @@ type platform struct {
 	manager *manage.Manager
 	numbers *inventory.Inventory
 	rounds  *rounds.Keeper
+	monitor *monitor.Monitor
 	handler http.Handler
 	// stopping is closed when the platform begins to stop.
 	stopping chan struct{}
@@ -63,7 +65,9 @@ type settings struct {
 	every            time.Duration
 	maxSubscriptions int
 	rates            api.Rates
-	log              *slog.Logger
+	// monitor is told what the platform does. nil: one that nobody looks at.
+	monitor *monitor.Monitor
+	log     *slog.Logger
 }
 
 // lease is how long a platform may be silent on a database that others can reach. It
@@ -72,8 +76,14 @@ const lease = 15 * time.Second
 
 func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 	s.every = cmp.Or(s.every, rounds.Every)
-	p := &platform{retention: s.retention, log: s.log, stopping: make(chan struct{})}
-	p.store, err = store.Open(ctx, store.Options{Database: s.database, Key: s.key, Deliver: true, Mail: s.mail != nil, Retention: s.retention, Log: s.log})
+	p := &platform{monitor: s.monitor, retention: s.retention, log: s.log, stopping: make(chan struct{})}
+	if p.monitor == nil {
+		p.monitor = monitor.New(version(), s.log)
+	}
+	p.store, err = store.Open(ctx, store.Options{
+		Database: s.database, Key: s.key, Deliver: true, Mail: s.mail != nil, Retention: s.retention, Log: s.log,
+		Observe: func(c store.Commit) { p.monitor.Committed(c.Rows, c.Took, c.Err) },
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +93,7 @@ func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 		}
 	}()
 	p.client = outbound.New(s.outbound)
-	s.deliver.Log = s.log
+	s.deliver.Attempted, s.deliver.Log = p.monitor.Attempted, s.log
 	if store.IsPostgres(s.database) {
 		s.deliver.Lease = lease
 	}
@@ -104,10 +114,10 @@ func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 	if p.mailer, err = newMailer(p.store, s.mail, s.log); err != nil {
 		return nil, err
 	}
-	p.intake = &intake.Intake{Catalog: types, Directory: p.store.Directory(), Store: p.store, Sender: p.sender, IDs: ids}
+	p.intake = &intake.Intake{Catalog: types, Directory: p.store.Directory(), Store: p.store, Sender: p.sender, IDs: ids, Observe: p.monitor.Published}
 	p.manager = &manage.Manager{
 		Store: p.store, Directory: p.store.Directory(), Catalog: types, Sender: p.sender,
-		Prober: &challenge.Prober{Client: p.client, IDs: ids}, Policy: s.outbound.Policy,
+		Prober: &challenge.Prober{Client: p.client, IDs: ids, Observe: p.monitor.Challenged}, Policy: s.outbound.Policy,
 		MaxSubscriptions: s.maxSubscriptions, Every: s.every, PublicURL: s.publicURL, Log: s.log,
 	}
 	p.numbers = &inventory.Inventory{Store: p.store, Directory: p.store.Directory(), Intake: p.intake, Apps: p.manager}
@@ -119,6 +129,7 @@ func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 		Stopping: p.stopping,
 	})
 	p.handler = console.New(console.Config{Catalog: types, Next: answers, Log: s.log})
+	p.monitor.Serving(monitor.Platform{Sender: p.sender, Store: p.store})
 	return p, nil
 }
 
@@ -208,10 +219,12 @@ func (p *platform) serve(ctx context.Context, l net.Listener) error {
 	go func() { sent <- p.sender.Run(sending) }()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
+	defer p.monitor.Stopping() // also when it fails
 
 	var err error
 	select {
 	case <-ctx.Done():
+		p.monitor.Stopping()
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		if err = server.Shutdown(end); errors.Is(err, context.DeadlineExceeded) {
 			err = server.Close()

@@ -162,6 +162,28 @@ func (in *installation) start(cmd *exec.Cmd) *running {
 	return p
 }
 
+// startWithAdmin starts a process that prints its URL and that of its admin address,
+// and returns it with the latter.
+func startWithAdmin(t testing.TB, cmd *exec.Cmd) (p *running, admin string) {
+	t.Helper()
+	p = &running{Cmd: cmd, t: t}
+	cmd.Stderr = &p.stderr
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	t.Cleanup(p.kill)
+	in := bufio.NewReader(out)
+	var lines [2]string
+	for i := range lines {
+		if lines[i], err = in.ReadString('\n'); err != nil {
+			p.kill()
+			t.Fatalf("it ended before it answered: %v\n%s", err, p.stderr.String())
+		}
+	}
+	p.url = strings.TrimSpace(lines[0])
+	return p, strings.TrimSpace(lines[1])
+}
+
 // kill ends the process as kill -9 does. It may be called more than once.
 func (p *running) kill() {
 	if p.ProcessState == nil {
@@ -259,6 +281,13 @@ func openInbox(t testing.TB, name, secret string) *inbox {
 	t.Cleanup(s.Close)
 	b.url = s.URL
 	return b
+}
+
+// answer says how requests are answered from now on; see inbox.before.
+func (b *inbox) answer(before func(times int) int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.before = before
 }
 
 func (b *inbox) fault(format string, args ...any) {

@@ -19,11 +19,10 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/switchhook/switchhook/internal/admin"
 	"github.com/switchhook/switchhook/internal/forward"
 	"github.com/switchhook/switchhook/internal/gateway"
 	inboxes "github.com/switchhook/switchhook/internal/inbox"
@@ -301,20 +300,19 @@ func (r *receiving) run(ctx context.Context, c gateway.Config, t *tls.Config, fi
 		return listenError("listen", r.flags.listen, err)
 	}
 	defer func() { _ = l.Close() }() // the server has done so already, if it ran
-	var admin net.Listener
+	var private net.Listener
 	if r.flags.admin != "" {
-		if admin, err = net.Listen("tcp", r.flags.admin); err != nil {
+		if private, err = net.Listen("tcp", r.flags.admin); err != nil {
 			return listenError("admin", r.flags.admin, err)
 		}
-		defer func() { _ = admin.Close() }()
+		defer func() { _ = private.Close() }()
 	}
 	ignoreFileSize()
 	if r.inbox, err = inboxes.Open(ctx, inboxes.Options{File: r.flags.inbox, Serve: true, Horizon: r.flags.duplicates, Log: r.log}); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.inbox.Close()) }()
-	numbers := prometheus.NewRegistry()
-	numbers.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	numbers := admin.NewRegistry(version())
 	r.metrics = forward.NewMetrics(numbers)
 	c.Inbox, c.Metrics = r.inbox, numbers
 	r.gateway = gateway.New(c)
@@ -332,8 +330,8 @@ func (r *receiving) run(ctx context.Context, c gateway.Config, t *tls.Config, fi
 	defer stopHelpers()
 	helpers.Go(func() { r.expire(helping) })
 	helpers.Go(func() { r.reload(helping, forwarding) })
-	if admin != nil {
-		helpers.Go(func() { r.serveAdmin(helping, admin, numbers) })
+	if private != nil {
+		helpers.Go(func() { admin.Serve(helping, private, r.gateway.Admin(numbers, r.progress), r.log) })
 	}
 	if r.acme != nil {
 		helpers.Go(func() { r.acme.Run(helping) })
@@ -347,8 +345,8 @@ func (r *receiving) run(ctx context.Context, c gateway.Config, t *tls.Config, fi
 	}
 	if r.flags.ready {
 		fmt.Fprintln(r.cmd.OutOrStdout(), scheme+l.Addr().String())
-		if admin != nil {
-			fmt.Fprintln(r.cmd.OutOrStdout(), "http://"+admin.Addr().String())
+		if private != nil {
+			fmt.Fprintln(r.cmd.OutOrStdout(), "http://"+private.Addr().String())
 		}
 	}
 	err = r.gateway.Serve(ctx, l, t)
@@ -504,17 +502,5 @@ func (r *receiving) expire(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-	}
-}
-
-func (r *receiving) serveAdmin(ctx context.Context, l net.Listener, numbers *prometheus.Registry) {
-	server := &http.Server{
-		Handler: r.gateway.Admin(numbers, r.progress), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
-		ErrorLog: slog.NewLogLogger(r.log.Handler(), slog.LevelDebug),
-	}
-	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
-	defer stop()
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		r.log.Error("the admin address is not served any more", "err", err)
 	}
 }

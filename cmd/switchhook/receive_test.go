@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -263,22 +262,7 @@ func (g *gatewayDir) withAdmin() (*running, string) {
 
 func (g *gatewayDir) startWithAdmin(cmd *exec.Cmd) (*running, string) {
 	g.t.Helper()
-	p := &running{Cmd: cmd, t: g.t}
-	cmd.Stderr = &p.stderr
-	out, err := cmd.StdoutPipe()
-	must(g.t, err)
-	must(g.t, cmd.Start())
-	g.t.Cleanup(p.kill)
-	in := bufio.NewReader(out)
-	var lines [2]string
-	for i := range lines {
-		if lines[i], err = in.ReadString('\n'); err != nil {
-			p.kill()
-			g.t.Fatalf("receive ended before it answered: %v\n%s", err, p.stderr.String())
-		}
-	}
-	p.url = strings.TrimSpace(lines[0])
-	return p, strings.TrimSpace(lines[1])
+	return startWithAdmin(g.t, cmd)
 }
 
 // dialSlow is the connection of a client that is slow on purpose.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,16 +13,19 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/switchhook/switchhook/internal/admin"
 	"github.com/switchhook/switchhook/internal/api"
 	"github.com/switchhook/switchhook/internal/deliver"
 	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/manage"
+	"github.com/switchhook/switchhook/internal/monitor"
 	"github.com/switchhook/switchhook/internal/outbound"
 	"github.com/switchhook/switchhook/internal/rounds"
 	"github.com/switchhook/switchhook/internal/seal"
@@ -30,7 +34,7 @@ import (
 
 // serveFlags are the settings of serve as people write them.
 type serveFlags struct {
-	config, listen, database, masterKeyFile         string
+	config, listen, admin, database, masterKeyFile  string
 	publicURL                                       string
 	dev                                             bool
 	allow                                           []string
@@ -64,6 +68,7 @@ precedence: flag, environment, file, default.`,
 	fl := cmd.Flags()
 	fl.StringVar(&f.config, "config", os.Getenv(envName("config")), "YAML file with settings")
 	fl.StringVar(&f.listen, "listen", "127.0.0.1:8040", "address to answer the API on")
+	fl.StringVar(&f.admin, "admin", "", "address for health and metrics, as in 127.0.0.1:8041; not for the public (default: none)")
 	fl.StringVar(&f.publicURL, "public-url", "", "URL under which the API is reached from outside, as apps are told it (default: where their request came)")
 	f.databaseFlags(fl)
 	fl.BoolVar(&f.dev, "dev", false, "for local work: permit endpoints on http and on this machine, and make a master key")
@@ -89,7 +94,7 @@ precedence: flag, environment, file, default.`,
 	f.smtp.add(fl)
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
-	fl.BoolVar(&f.ready, "ready", false, "print the URL on standard output once requests are answered")
+	fl.BoolVar(&f.ready, "ready", false, "print the URL on standard output once requests are answered, and that of --admin after it")
 	return cmd
 }
 
@@ -124,6 +129,12 @@ func (f *serveFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
+	s.monitor = monitor.New(version(), log)
+	adminURL, closeAdmin, err := f.serveAdmin(ctx, s.monitor, log)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	defer closeAdmin()
 	if s.mail = mails; mails != nil {
 		mails.StopTimeout = f.stopTimeout
 	}
@@ -138,10 +149,29 @@ func (f *serveFlags) run(cmd *cobra.Command) error {
 	log.Info("serving", "url", "http://"+l.Addr().String(), "database", withoutPassword(f.database), "version", version())
 	if f.ready {
 		fmt.Fprintln(cmd.OutOrStdout(), "http://"+l.Addr().String())
+		if adminURL != "" {
+			fmt.Fprintln(cmd.OutOrStdout(), adminURL)
+		}
 	}
 	err = p.serve(ctx, l)
 	log.Info("stopped")
 	return err
+}
+
+// serveAdmin shows the pages for those who run the platform, if they want that, from
+// before it starts until it has stopped.
+func (f *serveFlags) serveAdmin(ctx context.Context, m *monitor.Monitor, log *slog.Logger) (url string, closed func(), err error) {
+	if f.admin == "" {
+		return "", func() {}, nil
+	}
+	l, err := net.Listen("tcp", f.admin)
+	if err != nil {
+		return "", nil, listenError("admin", f.admin, err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var serving sync.WaitGroup
+	serving.Go(func() { admin.Serve(ctx, l, m.Pages(), log) })
+	return "http://" + l.Addr().String(), func() { cancel(); serving.Wait() }, nil
 }
 
 func (f *serveFlags) settings(log *slog.Logger) (settings, error) {
@@ -220,8 +250,10 @@ func (f *serveFlags) check() error {
 			return &usageError{fmt.Errorf("--%s %q cannot be in a header: use letters, digits and what stands between them", name, text)}
 		}
 	}
-	if _, port, err := net.SplitHostPort(f.listen); err != nil || port == "" {
-		return &usageError{fmt.Errorf("--listen %q must be HOST:PORT, as in 127.0.0.1:8040; :8040 is on all addresses of this machine", f.listen)}
+	for name, address := range map[string]string{"listen": f.listen, "admin": f.admin} {
+		if _, port, err := net.SplitHostPort(address); (err != nil || port == "") && (name == "listen" || address != "") {
+			return &usageError{fmt.Errorf("--%s %q must be HOST:PORT, as in 127.0.0.1:8040; :8040 is on all addresses of this machine", name, address)}
+		}
 	}
 	if f.keepBody < 0 || f.keepBody > outbound.MaxKeepBody {
 		return &usageError{fmt.Errorf("--keep-response %d must be 0 to %d", f.keepBody, outbound.MaxKeepBody)}

@@ -24,6 +24,8 @@ type Prober struct {
 	Client *outbound.Client
 	// IDs numbers the challenges.
 	IDs *hook.IDs
+	// Observe, if set, is told of every challenge that has ended. It must not wait.
+	Observe func(*Result)
 }
 
 // slotTries is how often a challenge waits for a free connection, a second each
@@ -87,6 +89,9 @@ func (p *Prober) Prove(ctx context.Context, url string, s *hook.Subscription, a 
 	}
 	r.Reason = judge(r.Result, Expected{token, encrypt(token, secrets)})
 	r.OK = r.Reason == ""
+	if p.Observe != nil {
+		p.Observe(&r)
+	}
 	return r
 }
 

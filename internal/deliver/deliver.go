@@ -121,7 +121,11 @@ type Config struct {
 	Lease time.Duration
 	// Observe, if set, is told of every log row when it is durable. It must not wait.
 	Observe func(hook.Attempt, *hook.Event)
-	Log     *slog.Logger
+	// Attempted, if set, is told of every attempt when it has ended, by the goroutine
+	// that made it, and of deliveries that were called off instead. It must not wait, nor
+	// keep the attempt.
+	Attempted func(*hook.Attempt, *hook.Event)
+	Log       *slog.Logger
 }
 
 // How much is in hand at most, that is, in memory. It is shared among the

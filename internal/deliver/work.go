@@ -226,6 +226,9 @@ func (s *Sender) finish(j *job, v verdict, r outbound.Result) {
 	if f.Done == nil {
 		f.Done = func(err error) { s.recorded(j, err) }
 	}
+	if s.Attempted != nil {
+		s.Attempted(&f.Attempt, j.Event)
+	}
 
 	s.mu.Lock()
 	l := j.lane

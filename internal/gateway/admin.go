@@ -2,7 +2,7 @@ package gateway
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/switchhook/switchhook/internal/admin"
 	"github.com/switchhook/switchhook/internal/inbox"
 )
 
@@ -85,46 +85,62 @@ func (g *Gateway) Health(ctx context.Context, forwarders []inbox.Progress) (h He
 	return h, nil
 }
 
-// Admin returns the pages for those who run the gateway: /healthz tells how it is
-// doing, /readyz whether requests are to be sent here, /metrics numbers. It should not
-// be open to the public.
+// Admin returns the pages for those who run the gateway; see package admin.
 func (g *Gateway) Admin(numbers *prometheus.Registry, forwarders func() []inbox.Progress) http.Handler {
-	mux := http.NewServeMux()
-	last := prometheus.NewGauge(prometheus.GaugeOpts{Name: "switchhook_inbox_last_event", Help: "Number of the last event in the inbox."})
-	dead := prometheus.NewGauge(prometheus.GaugeOpts{Name: "switchhook_inbox_dead_letters", Help: "Events that a forwarder has given up."})
-	writable := prometheus.NewGauge(prometheus.GaugeOpts{Name: "switchhook_inbox_writable", Help: "Whether the inbox can be written."})
-	numbers.MustRegister(last, dead, writable)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
-		h, err := g.Health(r.Context(), forwarders())
-		if err != nil {
-			g.log.Error("health cannot be told", "err", err)
-			w.WriteHeader(http.StatusInternalServerError)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		out := json.NewEncoder(w)
-		out.SetIndent("", "  ")
-		_ = out.Encode(h) // who does not read it asks again
-	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if g.stopping.Load() || !g.inbox.Writable() {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			fmt.Fprintln(w, "not ready")
-			return
-		}
-		fmt.Fprintln(w, "ready")
-	})
-	show := promhttp.HandlerFor(numbers, promhttp.HandlerOpts{})
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
-		if h, err := g.Health(r.Context(), nil); err == nil {
-			last.Set(float64(h.Inbox.Last))
-			dead.Set(float64(h.Inbox.DeadLetters))
-			writable.Set(0)
-			if h.Inbox.Writable {
-				writable.Set(1)
+	numbers.MustRegister(&sizes{g})
+	return admin.Pages(admin.Config{
+		Health: func(ctx context.Context) (any, error) { return g.Health(ctx, forwarders()) },
+		Ready: func(context.Context) error {
+			switch {
+			case g.stopping.Load():
+				return errors.New("it is stopping")
+			case !g.inbox.Writable():
+				return errors.New("the inbox cannot be written")
 			}
-		}
-		show.ServeHTTP(w, r)
+			return nil
+		},
+		Numbers: numbers,
+		Log:     g.log,
 	})
-	return mux
+}
+
+// sizes tells what is in the inbox when somebody wants to know.
+type sizes struct{ g *Gateway }
+
+var (
+	descLast       = prometheus.NewDesc("switchhook_inbox_last_event", "Number of the last event in the inbox.", nil, nil)
+	descDead       = prometheus.NewDesc("switchhook_inbox_dead_letters", "Events that a forwarder has given up.", nil, nil)
+	descWritable   = prometheus.NewDesc("switchhook_inbox_writable", "Whether the inbox can be written.", nil, nil)
+	descQuarantine = prometheus.NewDesc("switchhook_quarantine_requests", "Requests in the quarantine. Anything but 0 wants somebody to look.", []string{"source"}, nil)
+)
+
+// Describe names the numbers.
+func (s *sizes) Describe(to chan<- *prometheus.Desc) {
+	to <- descLast
+	to <- descDead
+	to <- descWritable
+	to <- descQuarantine
+}
+
+// Collect tells them. What cannot be read is left out.
+func (s *sizes) Collect(to chan<- prometheus.Metric) {
+	can := 0.0
+	if s.g.inbox.Writable() {
+		can = 1
+	}
+	to <- prometheus.MustNewConstMetric(descWritable, prometheus.GaugeValue, can)
+	size, err := s.g.inbox.Size(context.Background())
+	if err != nil {
+		s.g.log.Error("the size of the inbox cannot be read", "err", err)
+		return
+	}
+	bySource, err := s.g.Quarantined(context.Background())
+	if err != nil {
+		s.g.log.Error("the quarantine cannot be looked at", "err", err)
+	}
+	for source, n := range bySource {
+		to <- prometheus.MustNewConstMetric(descQuarantine, prometheus.GaugeValue, float64(n), source)
+	}
+	to <- prometheus.MustNewConstMetric(descLast, prometheus.GaugeValue, float64(size.Last))
+	to <- prometheus.MustNewConstMetric(descDead, prometheus.GaugeValue, float64(size.DeadLetters))
 }

@@ -9,14 +9,13 @@ import (
 )
 
 type metrics struct {
-	requests   *prometheus.CounterVec
-	took       *prometheus.HistogramVec
-	unknown    prometheus.Counter
-	conflicts  *prometheus.CounterVec
-	suspects   *prometheus.CounterVec
-	quarantine *prometheus.GaugeVec
-	closed     prometheus.Counter
-	open       prometheus.Gauge
+	requests  *prometheus.CounterVec
+	took      *prometheus.HistogramVec
+	unknown   prometheus.Counter
+	conflicts *prometheus.CounterVec
+	suspects  *prometheus.CounterVec
+	closed    prometheus.Counter
+	open      prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -37,16 +36,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		suspects: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "switchhook_quarantine_requests_total", Help: "Requests that were not accepted: kept in the quarantine, known because they came before, or not kept because it is full.",
 		}, []string{"source", "result"}),
-		quarantine: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "switchhook_quarantine_requests", Help: "Requests in the quarantine. Anything but 0 wants somebody to look.",
-		}, []string{"source"}),
 		closed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "switchhook_receive_connections_closed_total", Help: "Connections that were closed to make room for others, or were one too many of their address.",
 		}),
 		open: prometheus.NewGauge(prometheus.GaugeOpts{Name: "switchhook_receive_connections", Help: "Open connections."}),
 	}
 	if r != nil {
-		r.MustRegister(m.requests, m.took, m.unknown, m.conflicts, m.suspects, m.quarantine, m.closed, m.open)
+		r.MustRegister(m.requests, m.took, m.unknown, m.conflicts, m.suspects, m.closed, m.open)
 	}
 	return m
 }

@@ -180,10 +180,6 @@ func (g *Gateway) Quarantined(ctx context.Context) (map[string]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	g.metrics.quarantine.Reset()
-	for name, count := range n {
-		g.metrics.quarantine.WithLabelValues(name).Set(float64(count))
-	}
 	g.alarms.settle(n)
 	return n, nil
 }

@@ -76,6 +76,10 @@ type Intake struct {
 	Store     Store
 	Sender    Sender
 	IDs       *hook.IDs
+	// Observe, if set, is told what became of each item, and of each event that happened
+	// on the platform itself. The event is nil if the item could not be read. It must not
+	// wait.
+	Observe func(*hook.Event, *Receipt)
 
 	undecided undecided
 }
@@ -128,10 +132,29 @@ func (in *Intake) Accept(items []Item, now time.Time) []Receipt {
 	for _, e := range todo {
 		e.pub.Event.ID = hook.EventID(in.IDs.Next(now))
 	}
+	all := todo
 	for len(todo) > 0 {
 		todo = in.publish(todo)
 	}
+	in.observe(receipts, all)
 	return receipts
+}
+
+// observe tells what became of items, of which some became entries.
+func (in *Intake) observe(receipts []Receipt, entries []entry) {
+	if in.Observe == nil {
+		return
+	}
+	for _, e := range entries {
+		in.Observe(e.pub.Event, e.receipt)
+	}
+	for i, rest := 0, entries; i < len(receipts); i++ {
+		if len(rest) > 0 && rest[0].receipt == &receipts[i] {
+			rest = rest[1:]
+			continue
+		}
+		in.Observe(nil, &receipts[i])
+	}
 }
 
 // publish matches and stores the entries and returns those that have to be matched
@@ -196,6 +219,9 @@ func (in *Intake) Prepare(events []*hook.Event, now time.Time) ([]*Publication, 
 func (in *Intake) Settle(pubs []*Publication, stored bool) {
 	for _, p := range pubs {
 		in.Sender.Settle(p.Event, p.Owed, stored)
+		if in.Observe != nil && stored {
+			in.Observe(p.Event, &Receipt{Event: p.Event.ID, Deliveries: len(p.Owed)})
+		}
 	}
 	if len(pubs) > 0 {
 		in.undecided.end(pubs[0].turn)

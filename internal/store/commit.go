@@ -70,8 +70,9 @@ type engine interface {
 // committer is a goroutine that commits together whatever has gathered while it was
 // busy with the commit before.
 type committer struct {
-	engine engine
-	log    *slog.Logger
+	engine   engine
+	observer func(Commit) // nil: nobody
+	log      *slog.Logger
 
 	mu       sync.Mutex
 	queue    []unit
@@ -85,8 +86,8 @@ type committer struct {
 	trouble trouble
 }
 
-func newCommitter(e engine, log *slog.Logger) *committer {
-	return &committer{engine: e, log: log, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
+func newCommitter(e engine, o Options) *committer {
+	return &committer{engine: e, observer: o.Observe, log: o.Log, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
 }
 
 // submit queues a unit.
@@ -167,6 +168,7 @@ func (c *committer) close() {
 // called with nil.
 func (c *committer) refuse(err error) {
 	if err != nil {
+		tell(c.observer, nil, time.Now(), err)
 		err = unavailable(err)
 	}
 	c.mu.Lock()
@@ -244,6 +246,7 @@ func (c *committer) cut() (batch []unit, rows int) {
 // one of them, each gets a transaction of its own, so that none has to suffer
 // for another.
 func (c *committer) commit(batch []unit) {
+	began := time.Now()
 	err := c.engine.transact(batch)
 	if err != nil && len(batch) > 1 && !c.engine.outOfOrder(err) {
 		for i := range batch {
@@ -252,9 +255,11 @@ func (c *committer) commit(batch []unit) {
 		return
 	}
 	c.report(err, len(batch))
+	var refused error
 	if err != nil && c.engine.outOfOrder(err) {
-		err = unavailable(err)
+		refused, err = err, unavailable(err)
 	}
+	tell(c.observer, batch, began, refused)
 	for i := range batch {
 		u := &batch[i]
 		if err == nil && u.after != nil {

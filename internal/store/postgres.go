@@ -106,7 +106,7 @@ func openPostgres(ctx context.Context, dir *hook.Directory, typeNumber func(stri
 	p.divisions = divisions{db: p, width: divisionWidth(o.Retention)}
 	p.targets.numbers = map[hook.Target]int64{}
 	p.pool, p.urgent, p.beside = p.newSessions("read", readers), p.newSessions("urgent", urgents), p.newSessions("beside", urgents)
-	p.hot, p.calls = newCommitter(&bulkEngine{engineState{p: p}}, o.Log), newCommitter(&callEngine{engineState{p: p}}, o.Log)
+	p.hot, p.calls = newCommitter(&bulkEngine{engineState{p: p}}, o), newCommitter(&callEngine{engineState{p: p}}, o)
 	for i, c := range []*committer{p.hot, p.calls} {
 		p.writers[i] = &writer{db: p, name: []string{"bulk", "calls"}[i], doubt: c.refuse, giveUp: c.isClosing}
 	}

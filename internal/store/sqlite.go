@@ -70,7 +70,7 @@ type sqliteDB struct {
 
 func openSQLite(ctx context.Context, file string, dir *hook.Directory, typeNumber func(string) int64, o Options) (_ *sqliteDB, err error) {
 	s := &sqliteDB{directory: dir, typeNumber: typeNumber, targets: map[hook.Target]int64{}}
-	s.committer = newCommitter(s, o.Log)
+	s.committer = newCommitter(s, o)
 	defer func() {
 		if err != nil {
 			_ = s.release() // there is a first error already

@@ -41,7 +41,10 @@ type Options struct {
 	// Retention is how long the log is to be kept, which [DB.Expire] is told each time.
 	// PostgreSQL drops a seventh of it at a time, and a day's at most. Default: a week.
 	Retention time.Duration
-	Log       *slog.Logger
+	// Observe, if set, is told of every commit, by the goroutine that commits: it must
+	// not wait.
+	Observe func(Commit)
+	Log     *slog.Logger
 }
 
 // ErrEmpty says that nobody has made a platform's tables in a database.

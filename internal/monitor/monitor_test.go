@@ -1,0 +1,263 @@
+package monitor_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"math"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/switchhook/switchhook/internal/deliver"
+	"github.com/switchhook/switchhook/internal/hook"
+	"github.com/switchhook/switchhook/internal/intake"
+	"github.com/switchhook/switchhook/internal/monitor"
+)
+
+func newMonitor(t testing.TB) *monitor.Monitor {
+	return monitor.New("1.2.3", slog.New(slog.NewTextHandler(t.Output(), nil)))
+}
+
+// store is a store of which the test says what it does.
+type store struct {
+	probe   func() error
+	counted int
+	took    time.Duration
+	n       int
+}
+
+func (s *store) Probe() error { return s.probe() }
+
+func (s *store) Outstanding(_ context.Context, limit int) (int, error) {
+	s.counted++
+	time.Sleep(s.took)
+	return min(s.n, limit), nil
+}
+
+type sender deliver.Standing
+
+func (s sender) Standing() deliver.Standing { return deliver.Standing(s) }
+
+func get(m *monitor.Monitor, path string) (int, string) {
+	rec := httptest.NewRecorder()
+	m.Pages().ServeHTTP(rec, httptest.NewRequest("GET", path, nil))
+	return rec.Code, rec.Body.String()
+}
+
+var event = &hook.Event{Type: "some.event", TS: time.UnixMilli(0)}
+
+// Whatever endpoints answer, there are not more label values than HTTP and the contract
+// know outcomes.
+func TestOutcomesAreBounded(t *testing.T) {
+	m := newMonitor(t)
+	for o := math.MinInt16; o <= math.MaxInt16; o++ {
+		m.Attempted(&hook.Attempt{Outcome: hook.Outcome(o), State: hook.Failed}, event)
+	}
+	n, err := testutil.GatherAndCount(m.Registry(), "switchhook_attempts_total")
+	if err != nil || n != 500+16+1 {
+		t.Errorf("%d outcomes, %v", n, err)
+	}
+	_, text := get(m, "/metrics")
+	for _, line := range []string{
+		`switchhook_attempts_total{attempt="first",outcome="599"} 1`, `switchhook_attempts_total{attempt="first",outcome="100"} 1`,
+		`switchhook_attempts_total{attempt="first",outcome="TooManyRequests"} 1`, `switchhook_attempts_total{attempt="first",outcome="other"} 65020`,
+	} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("there is no line %s", line)
+		}
+	}
+}
+
+// Counting must not cost what it counts: it allocates nothing.
+func TestCountingAllocatesNothing(t *testing.T) {
+	m := newMonitor(t)
+	a := &hook.Attempt{Outcome: 200, State: hook.Delivered, Delivery: hook.DeliveryID{Event: hook.EventID(hook.FirstID(time.Now()))}, Started: time.Now()}
+	r := &intake.Receipt{Deliveries: 3}
+	n := testing.AllocsPerRun(100, func() {
+		m.Attempted(a, event)
+		m.Published(event, r)
+		m.Committed(100, time.Millisecond, nil)
+	})
+	if n != 0 {
+		t.Errorf("it allocates %v times", n)
+	}
+}
+
+func BenchmarkAttempted(b *testing.B) {
+	m := newMonitor(b)
+	a := &hook.Attempt{Outcome: 200, State: hook.Delivered, Delivery: hook.DeliveryID{Event: hook.EventID(hook.FirstID(time.Now()))}, Started: time.Now()}
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			m.Attempted(a, event)
+		}
+	})
+}
+
+// An answer of a producer whose clock is ahead took no time, rather than less.
+func TestProducerAhead(t *testing.T) {
+	m := newMonitor(t)
+	now := time.Now()
+	m.Attempted(&hook.Attempt{Outcome: 200, State: hook.Delivered, Delivery: hook.DeliveryID{Event: hook.EventID(hook.FirstID(now))}, Due: now, Started: now}, &hook.Event{TS: now.Add(time.Hour)})
+	_, text := get(m, "/metrics")
+	if line := `switchhook_delivery_from_event_seconds_sum{attempt="first"} 0`; !strings.Contains(text, line+"\n") {
+		t.Errorf("there is no line %s in\n%s", line, text)
+	}
+}
+
+// Names and help texts are as Prometheus would have them.
+func TestLint(t *testing.T) {
+	m := newMonitor(t)
+	m.Serving(monitor.Platform{Sender: sender{}, Store: &store{}})
+	m.Published(event, &intake.Receipt{})
+	m.Attempted(&hook.Attempt{Outcome: 200}, event)
+	problems, err := testutil.GatherAndLint(m.Registry())
+	if err != nil {
+		t.Error(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+// A platform is ready while it serves and its store takes writes. While it is not, it
+// is tried each second at most whether the store does again, and nobody waits long for
+// that.
+func TestReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMonitor(t)
+		full := errors.New("database or disk is full")
+		probes, result := 0, full
+		hang := time.Duration(0)
+		s := &store{probe: func() error {
+			probes++
+			time.Sleep(hang)
+			m.Committed(1, 0, result)
+			return result
+		}}
+		ready := func(want string) {
+			t.Helper()
+			status, text := get(m, "/readyz")
+			if text != want || (status == 200) != (want == "ready\n") {
+				t.Errorf("%d %s", status, text)
+			}
+		}
+		ready("not ready: it is starting\n")
+		m.Committed(1, 0, full) // such as happens while it starts
+		ready("not ready: it is starting\n")
+		m.Committed(1, 0, nil)
+		m.Serving(monitor.Platform{Sender: sender{}, Store: s})
+		ready("ready\n")
+		if probes != 0 {
+			t.Errorf("%d probes while nothing was wrong", probes)
+		}
+		m.Committed(1, 0, full)
+		const bad = "not ready: the store cannot be written since 2000-01-01T00:00:00Z: database or disk is full\n"
+		for range 3 {
+			ready(bad)
+		}
+		if probes != 1 {
+			t.Errorf("%d probes at once", probes)
+		}
+		time.Sleep(time.Second)
+		hang = 10 * time.Second
+		before := time.Now()
+		ready(bad)
+		ready(bad)
+		if took := time.Since(before); took > 2*time.Second {
+			t.Errorf("waited %v for a store that hangs", took)
+		}
+		result = nil
+		time.Sleep(hang)
+		ready("ready\n")
+		if probes != 2 {
+			t.Errorf("%d probes", probes)
+		}
+		m.Stopping()
+		ready("not ready: it is stopping\n")
+	})
+}
+
+// Counting what is outstanding takes a hundredth of the time at most, and ends at a
+// million.
+func TestBacklog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMonitor(t)
+		s := &store{n: 7}
+		m.Serving(monitor.Platform{Sender: sender{InHand: 3, Deepest: 2, Lanes: 2, Spared: 1}, Store: s})
+		health := func() (h monitor.Health) {
+			_, text := get(m, "/healthz")
+			if err := json.Unmarshal([]byte(text), &h); err != nil {
+				t.Error(err)
+			}
+			return h
+		}
+		want := monitor.DeliveryHealth{Endpoints: 2, Spared: 1, InHand: 3, Deepest: 2, Outstanding: 7}
+		if h := health(); *h.Delivery != want {
+			t.Errorf("%+v", h.Delivery)
+		}
+		time.Sleep(2 * time.Second)
+		s.n, s.took, s.counted = 5_000_000, 200*time.Millisecond, 0
+		for range 19 {
+			if h := health(); h.Delivery.Outstanding != 1_000_000 || !h.Delivery.OutstandingMore {
+				t.Errorf("%+v", h.Delivery)
+			}
+			time.Sleep(time.Second)
+		}
+		if s.counted != 1 {
+			t.Errorf("counted %d times within 19 seconds, and it takes 0.2", s.counted)
+		}
+		time.Sleep(2 * time.Second)
+		health()
+		if s.counted != 2 {
+			t.Error("it is not counted any more")
+		}
+	})
+}
+
+// What wants somebody to look is an alarm.
+func TestAlarms(t *testing.T) {
+	m := newMonitor(t)
+	m.Serving(monitor.Platform{Sender: sender{Unrecorded: 3}, Store: &store{}})
+	h := m.Health(t.Context())
+	if h.Status != "alarm" || len(h.Alarms) != 1 || !strings.HasPrefix(h.Alarms[0], "3 attempts were made and could not be recorded") || h.Version != "1.2.3" {
+		t.Errorf("%+v", h)
+	}
+}
+
+// Every number is explained in the documentation, and nothing is that there is not.
+func TestDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newMonitor(t)
+	m.Serving(monitor.Platform{Sender: sender{}, Store: &store{}})
+	m.Published(event, &intake.Receipt{})
+	m.Attempted(&hook.Attempt{Outcome: 200}, event)
+	families, err := m.Registry().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]bool{}
+	for _, f := range families {
+		if name := f.GetName(); strings.HasPrefix(name, "switchhook_") {
+			there[name] = true
+			if !strings.Contains(string(text), "`"+name) {
+				t.Errorf("%s is not explained", name)
+			}
+		}
+	}
+	for _, name := range regexp.MustCompile(`switchhook_[a-z_]+`).FindAllString(string(text), -1) {
+		if !there[strings.TrimSuffix(name, "_bucket")] {
+			t.Errorf("%s is explained, and there is no such number", name)
+		}
+	}
+}
