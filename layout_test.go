@@ -33,6 +33,7 @@ var arrows = map[string][]string{
 	"internal/challenge": {"internal/hook", "internal/outbound", "webhook"},
 	"internal/oauth":     {"internal/hook"},
 	"internal/monitor":   {"internal/admin", "internal/challenge", "internal/deliver", "internal/hook", "internal/intake"},
+	"internal/tracing":   {"internal/hook", "internal/intake"},
 	"internal/gateway":   {"internal/admin", "internal/inbox", "webhook"},
 	"internal/forward":   {"internal/inbox", "webhook"},
 	"internal/deliver":   {"internal/hook", "internal/outbound"},

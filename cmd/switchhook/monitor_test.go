@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -33,11 +34,19 @@ type overseen struct {
 // oversee starts a platform that can be looked at.
 func (in *installation) oversee(args ...string) *overseen {
 	in.t.Helper()
+	return in.overseeIn(nil, args...)
+}
+
+// overseeIn does so with these variables in its environment.
+func (in *installation) overseeIn(environment []string, args ...string) *overseen {
+	in.t.Helper()
 	args = append([]string{
 		"serve", "--dev", "--ready", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-level", "warn",
 		"--database", in.database(), "--master-key-file", in.masterKey(),
 	}, args...)
-	p, admin := startWithAdmin(in.t, exec.Command(program(in.t), args...))
+	cmd := exec.Command(program(in.t), args...)
+	cmd.Env = append(os.Environ(), environment...)
+	p, admin := startWithAdmin(in.t, cmd)
 	p.key = in.key
 	return &overseen{p, admin}
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/switchhook/switchhook/internal/rounds"
 	"github.com/switchhook/switchhook/internal/seal"
 	"github.com/switchhook/switchhook/internal/store"
+	"github.com/switchhook/switchhook/internal/tracing"
 )
 
 // platform is everything that serves, wired up.
@@ -67,7 +68,9 @@ type settings struct {
 	rates            api.Rates
 	// monitor is told what the platform does. nil: one that nobody looks at.
 	monitor *monitor.Monitor
-	log     *slog.Logger
+	// tracer follows events. nil: nobody does.
+	tracer *tracing.Tracer
+	log    *slog.Logger
 }
 
 // lease is how long a platform may be silent on a database that others can reach. It
@@ -94,6 +97,12 @@ func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 	}()
 	p.client = outbound.New(s.outbound)
 	s.deliver.Attempted, s.deliver.Log = p.monitor.Attempted, s.log
+	if s.tracer != nil {
+		s.deliver.Attempted = func(a *hook.Attempt, e *hook.Event) {
+			p.monitor.Attempted(a, e)
+			s.tracer.Attempted(a, e)
+		}
+	}
 	if store.IsPostgres(s.database) {
 		s.deliver.Lease = lease
 	}
@@ -115,6 +124,9 @@ func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 		return nil, err
 	}
 	p.intake = &intake.Intake{Catalog: types, Directory: p.store.Directory(), Store: p.store, Sender: p.sender, IDs: ids, Observe: p.monitor.Published}
+	if s.tracer != nil {
+		p.intake.Tracer = s.tracer
+	}
 	p.manager = &manage.Manager{
 		Store: p.store, Directory: p.store.Directory(), Catalog: types, Sender: p.sender,
 		Prober: &challenge.Prober{Client: p.client, IDs: ids, Observe: p.monitor.Challenged}, Policy: s.outbound.Policy,

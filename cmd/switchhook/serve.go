@@ -30,11 +30,13 @@ import (
 	"github.com/switchhook/switchhook/internal/rounds"
 	"github.com/switchhook/switchhook/internal/seal"
 	"github.com/switchhook/switchhook/internal/store"
+	"github.com/switchhook/switchhook/internal/tracing"
 )
 
 // serveFlags are the settings of serve as people write them.
 type serveFlags struct {
 	config, listen, admin, database, masterKeyFile  string
+	otlpEndpoint                                    string
 	publicURL                                       string
 	dev                                             bool
 	allow                                           []string
@@ -69,6 +71,7 @@ precedence: flag, environment, file, default.`,
 	fl.StringVar(&f.config, "config", os.Getenv(envName("config")), "YAML file with settings")
 	fl.StringVar(&f.listen, "listen", "127.0.0.1:8040", "address to answer the API on")
 	fl.StringVar(&f.admin, "admin", "", "address for health and metrics, as in 127.0.0.1:8041; not for the public (default: none)")
+	fl.StringVar(&f.otlpEndpoint, "otlp-endpoint", "", "URL of an OTLP receiver that traces go to, as in http://127.0.0.1:4318 (default: as OTEL_EXPORTER_OTLP_ENDPOINT says, or none)")
 	fl.StringVar(&f.publicURL, "public-url", "", "URL under which the API is reached from outside, as apps are told it (default: where their request came)")
 	f.databaseFlags(fl)
 	fl.BoolVar(&f.dev, "dev", false, "for local work: permit endpoints on http and on this machine, and make a master key")
@@ -135,6 +138,10 @@ func (f *serveFlags) run(cmd *cobra.Command) error {
 		return errors.Join(err, l.Close())
 	}
 	defer closeAdmin()
+	if s.tracer, err = f.tracer(ctx, s.monitor, log); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	defer closeTracer(s.tracer)
 	if s.mail = mails; mails != nil {
 		mails.StopTimeout = f.stopTimeout
 	}
@@ -156,6 +163,34 @@ func (f *serveFlags) run(cmd *cobra.Command) error {
 	err = p.serve(ctx, l)
 	log.Info("stopped")
 	return err
+}
+
+// tracer returns what follows events, or nil if nobody wants that.
+func (f *serveFlags) tracer(ctx context.Context, m *monitor.Monitor, log *slog.Logger) (*tracing.Tracer, error) {
+	c := tracing.Config{Endpoint: f.otlpEndpoint, Version: version(), Metrics: m.Registry(), Log: log}
+	if !c.Wanted() {
+		return nil, nil
+	}
+	t, err := tracing.Open(ctx, c)
+	switch {
+	case err != nil && f.otlpEndpoint != "":
+		return nil, &usageError{err}
+	case err != nil:
+		// The variables may be meant for everything that runs here.
+		log.Warn("no traces are kept", "err", err)
+		return nil, nil
+	}
+	return t, nil
+}
+
+// closeTracer gives the last spans a moment to leave.
+func closeTracer(t *tracing.Tracer) {
+	if t == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	t.Close(ctx)
 }
 
 // serveAdmin shows the pages for those who run the platform, if they want that, from

@@ -190,7 +190,11 @@ func (a *api) viewLogRow(x *hook.LogRow, app *hook.App) LogRow {
 		// The token is gone, and with it nothing: it was random.
 		v.RequestBody = fmt.Sprintf(`{"payload":{"plainToken":"**********************"},"event_ts":%d,"event":"%s"}`, x.Started.UnixMilli(), webhook.EventURLValidation)
 	}
-	v.RequestHeader = headerObject(a.Client.LoggedHeader(&x.Attempt, app.ClientID, len(v.RequestBody)))
+	var event hook.Trace
+	if x.Event != nil { // a challenge has none
+		event = x.Event.Trace
+	}
+	v.RequestHeader = headerObject(a.Client.LoggedHeader(&x.Attempt, event, app.ClientID, len(v.RequestBody)))
 	return v
 }
 

@@ -64,13 +64,16 @@ func (a *api) publish(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return badBody(err)
 	}
-	receipt := &a.Intake.Accept([]intake.Item{{Raw: raw, Key: key}}, time.Now())[0]
+	receipt := &a.Intake.Accept([]intake.Item{{Raw: raw, Key: key, Trace: traceOf(r)}}, time.Now())[0]
 	if receipt.Err != nil {
 		return receipt.Err
 	}
 	writeJSON(w, http.StatusAccepted, answer(receipt))
 	return nil
 }
+
+// traceOf returns the trace that a request is part of.
+func traceOf(r *http.Request) hook.Trace { return hook.ParseTrace(r.Header.Get("Traceparent")) }
 
 // firstByte returns the first byte that is not white space, without taking it.
 func firstByte(r *bufio.Reader) (byte, error) {
@@ -124,7 +127,7 @@ func (a *api) publishArray(w http.ResponseWriter, req *http.Request, body io.Rea
 		if err := dec.Decode(&raw); err != nil {
 			return badArray(err, len(items))
 		}
-		items = append(items, intake.Item{Raw: raw, Key: itemKey(key, len(items))})
+		items = append(items, intake.Item{Raw: raw, Key: itemKey(key, len(items)), Trace: traceOf(req)})
 	}
 	_, err := dec.Token()
 	if err == nil {
@@ -195,7 +198,7 @@ func (a *api) publishStream(w http.ResponseWriter, r *http.Request, key string) 
 	if err := ctl.EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
-	s := &stream{in: bufio.NewReaderSize(r.Body, 64<<10), key: key}
+	s := &stream{in: bufio.NewReaderSize(r.Body, 64<<10), key: key, trace: traceOf(r)}
 	started := false
 	for {
 		items, readErr := s.chunk()
@@ -246,6 +249,7 @@ func inVain(receipts []intake.Receipt) (ours error) {
 type stream struct {
 	in               *bufio.Reader
 	key              string
+	trace            hook.Trace
 	line             int   // how many have been read whole
 	lines            []int // where the items of the last chunk stood
 	accepted, failed int
@@ -270,7 +274,7 @@ func (s *stream) chunk() (items []intake.Item, err error) {
 		}
 		if line = trim(line); len(line) > 0 {
 			s.lines = append(s.lines, s.line)
-			items = append(items, intake.Item{Raw: line, Key: itemKey(s.key, s.line-1)})
+			items = append(items, intake.Item{Raw: line, Key: itemKey(s.key, s.line-1), Link: s.trace})
 			size += len(line)
 		}
 		if err != nil {

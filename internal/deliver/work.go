@@ -199,7 +199,7 @@ func (s *Sender) do(j *job, v verdict) (r outbound.Result) {
 			}
 		}()
 		j.finished.Attempt.Span = rand.Uint64()
-		return s.client.Send(s.sending, v.endpoint, outbound.Message{Delivery: j.ID, Span: j.finished.Attempt.Span, Body: j.Event.Body})
+		return s.client.Send(s.sending, v.endpoint, outbound.Message{Delivery: j.ID, Span: j.finished.Attempt.Span, Trace: j.Event.Trace, Body: j.Event.Body})
 	}
 	return r
 }

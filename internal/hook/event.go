@@ -13,6 +13,8 @@ type Event struct {
 	Carrier int32
 	// Users and Groups are the people concerned, for subscriptions of scope user.
 	Users, Groups []string
+	// Trace is that of its acceptance, if traces are kept. Its attempts are in it.
+	Trace Trace
 	// Body is the canonical JSON that receivers get, the same bytes each time.
 	Body []byte
 }

@@ -155,12 +155,6 @@ func (d DeliveryID) Append(b []byte) []byte {
 	return appendHex(b, uint64(d.Subscription), 12)
 }
 
-// AppendTraceID appends the W3C trace id that all attempts share: the digits of the
-// request id.
-func (d DeliveryID) AppendTraceID(b []byte) []byte {
-	return appendHex(appendHex(b, uint64(d.Event), 16), uint64(d.Subscription), 16)
-}
-
 // ParseDeliveryID reads what [DeliveryID.String] writes.
 func ParseDeliveryID(s string) (DeliveryID, error) {
 	if len(s) == 36 && s[18] == '_' && s[23] == '_' {

@@ -42,7 +42,8 @@ type Publication struct {
 	// TypeNumber is the store's own.
 	TypeNumber int64
 
-	turn int // of the first of those that were prepared together
+	traced func(*Receipt) // nil: nobody follows it
+	turn   int            // of the first of those that were prepared together
 }
 
 // ErrStale says that the directory has changed since a publication was matched
@@ -76,6 +77,8 @@ type Intake struct {
 	Store     Store
 	Sender    Sender
 	IDs       *hook.IDs
+	// Tracer, if set, follows events.
+	Tracer Tracer
 	// Observe, if set, is told what became of each item, and of each event that happened
 	// on the platform itself. The event is nil if the item could not be read. It must not
 	// wait.
@@ -90,6 +93,16 @@ type Item struct {
 	// Key is the idempotency key given beside the event, at most [MaxKey] bytes and
 	// what its place in a batch adds. One inside the event goes first.
 	Key string
+	// Trace is what the item's own trace continues, and Link what it only points to,
+	// because there is no end to what comes with it. They are for a [Tracer].
+	Trace, Link hook.Trace
+}
+
+// Tracer follows events.
+type Tracer interface {
+	// Accept is told of an event that is about to be stored. It returns the trace that
+	// the event is in, and what is to be called with what became of it.
+	Accept(e *hook.Event, continues, links hook.Trace, now time.Time) (t hook.Trace, end func(*Receipt))
 }
 
 // Receipt says what became of an item.
@@ -124,7 +137,11 @@ func (in *Intake) Accept(items []Item, now time.Time) []Receipt {
 			continue
 		}
 		r.Warnings = d.warnings
-		todo = append(todo, entry{&Publication{Event: d.event, Key: d.key, Digest: d.digest}, d.typ, r})
+		p := &Publication{Event: d.event, Key: d.key, Digest: d.digest}
+		if in.Tracer != nil {
+			p.Event.Trace, p.traced = in.Tracer.Accept(p.Event, item.Trace, item.Link, now)
+		}
+		todo = append(todo, entry{p, d.typ, r})
 	}
 	// Not before, so that nobody who follows events waits for what is still being read.
 	turn := in.undecided.begin(in.IDs)
@@ -142,6 +159,11 @@ func (in *Intake) Accept(items []Item, now time.Time) []Receipt {
 
 // observe tells what became of items, of which some became entries.
 func (in *Intake) observe(receipts []Receipt, entries []entry) {
+	for _, e := range entries {
+		if e.pub.traced != nil {
+			e.pub.traced(e.receipt)
+		}
+	}
 	if in.Observe == nil {
 		return
 	}
@@ -207,6 +229,9 @@ func (in *Intake) Prepare(events []*hook.Event, now time.Time) ([]*Publication, 
 	for i, e := range events {
 		e.ID = hook.EventID(in.IDs.Next(now))
 		p := &Publication{Event: e, turn: turn}
+		if in.Tracer != nil {
+			e.Trace, p.traced = in.Tracer.Accept(e, hook.Trace{}, hook.Trace{}, now)
+		}
 		p.Owed, p.Version = in.Directory.Match(nil, e, types[i])
 		in.Sender.Reserve(e, p.Owed)
 		pubs[i] = p
@@ -219,14 +244,24 @@ func (in *Intake) Prepare(events []*hook.Event, now time.Time) ([]*Publication, 
 func (in *Intake) Settle(pubs []*Publication, stored bool) {
 	for _, p := range pubs {
 		in.Sender.Settle(p.Event, p.Owed, stored)
+		r := Receipt{Event: p.Event.ID, Deliveries: len(p.Owed)}
+		if !stored {
+			r = Receipt{Err: errUndone}
+		}
+		if p.traced != nil {
+			p.traced(&r)
+		}
 		if in.Observe != nil && stored {
-			in.Observe(p.Event, &Receipt{Event: p.Event.ID, Deliveries: len(p.Owed)})
+			in.Observe(p.Event, &r)
 		}
 	}
 	if len(pubs) > 0 {
 		in.undecided.end(pubs[0].turn)
 	}
 }
+
+// errUndone is what became of an event whose cause was undone.
+var errUndone = errors.New("intake: what the event tells of was undone")
 
 // maxRows bounds what is stored in one piece, so that nobody waits long behind it: an
 // event and each delivery that it owes is a row.

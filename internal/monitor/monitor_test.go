@@ -20,6 +20,7 @@ import (
 	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/intake"
 	"github.com/switchhook/switchhook/internal/monitor"
+	"github.com/switchhook/switchhook/internal/tracing"
 )
 
 func newMonitor(t testing.TB) *monitor.Monitor {
@@ -242,6 +243,9 @@ func TestDocumented(t *testing.T) {
 	m.Serving(monitor.Platform{Sender: sender{}, Store: &store{}})
 	m.Published(event, &intake.Receipt{})
 	m.Attempted(&hook.Attempt{Outcome: 200}, event)
+	if _, err := tracing.Open(t.Context(), tracing.Config{Endpoint: "http://127.0.0.1:4318", Metrics: m.Registry()}); err != nil {
+		t.Fatal(err)
+	}
 	families, err := m.Registry().Gather()
 	if err != nil {
 		t.Fatal(err)

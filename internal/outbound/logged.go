@@ -12,7 +12,7 @@ import (
 // it: made again from what the log has of it, with stars for whatever would let its
 // reader act as the platform. That is also the signature, with which a request could be
 // sent once more within five minutes.
-func (c *Client) LoggedHeader(a *hook.Attempt, clientID string, body int) [][2]string {
+func (c *Client) LoggedHeader(a *hook.Attempt, event hook.Trace, clientID string, body int) [][2]string {
 	const stars = "********"
 	h := [][2]string{
 		{"User-Agent", c.UserAgent},
@@ -24,7 +24,7 @@ func (c *Client) LoggedHeader(a *hook.Attempt, clientID string, body int) [][2]s
 		{webhook.HeaderSignature, "v0=" + stars},
 		{webhook.HeaderRequestID, a.Delivery.String()},
 		{webhook.HeaderTrackingID, c.TrackingID(a.Delivery, a.Span)},
-		{"Traceparent", string(appendSpan(append(a.Delivery.AppendTraceID([]byte("00-")), '-'), a.Span)) + "-01"},
+		{"Traceparent", a.Delivery.Trace(event, a.Span).String()},
 	}
 	switch a.Target.Auth {
 	case hook.AuthBasic:

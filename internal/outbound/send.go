@@ -116,9 +116,11 @@ func (e *Endpoint) begin(headers [][2]string) {
 type Message struct {
 	// Delivery is the request id, and the trace that all attempts share.
 	Delivery hook.DeliveryID
-	// Span tells this attempt from the others.
-	Span uint64
-	Body []byte
+	// Span tells this attempt from the others, and Trace is that of the event, if there
+	// is one.
+	Span  uint64
+	Trace hook.Trace
+	Body  []byte
 	// WantAnswer asks for the body of the answer as it came, in Result.Answer, and
 	// WantRequest for the request as it was sent, in Result.Request.
 	WantAnswer, WantRequest bool
@@ -165,8 +167,7 @@ func (a *attempt) appendRequest(b []byte, m Message, t time.Time) []byte {
 	}
 	b = append(m.Delivery.Append(append(b, webhook.HeaderRequestID+": "...)), "\r\n"...)
 	b = append(c.appendTrackingID(append(b, webhook.HeaderTrackingID+": "...), m.Delivery, m.Span), "\r\n"...)
-	b = m.Delivery.AppendTraceID(append(b, "Traceparent: 00-"...))
-	b = append(appendSpan(append(b, '-'), m.Span), "-01\r\n"...)
+	b = append(m.Delivery.Trace(m.Trace, m.Span).Append(append(b, "Traceparent: "...)), "\r\n"...)
 	b = strconv.AppendInt(append(b, "Content-Length: "...), int64(len(m.Body)), 10)
 	return append(b, "\r\n\r\n"...)
 }

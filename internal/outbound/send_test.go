@@ -67,6 +67,28 @@ func TestRequest(t *testing.T) {
 	}
 }
 
+// A request of an event that has a trace is in it, and the log says so too.
+func TestRequestInTrace(t *testing.T) {
+	var got string
+	port := serve(t, func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Get("Traceparent") })
+	c := newClient(t)
+	e := c.EndpointAt("http://hooks.test:"+port+"/", &hook.Subscription{}, &hook.App{ClientID: "client-id", SecretToken: testSecret})
+	for _, flags := range []string{"-01", "-00"} {
+		m := testMessage
+		m.Trace = hook.ParseTrace("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331" + flags)
+		if r := c.Send(t.Context(), e, m); r.Outcome != 200 {
+			t.Fatal(r.Outcome, r.Detail)
+		}
+		if want := "00-0af7651916cd43dd8448eb211c80319c-0000000000000abc" + flags; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		logged := c.LoggedHeader(&hook.Attempt{Delivery: m.Delivery, Span: m.Span}, m.Trace, "client-id", len(m.Body))
+		if !slices.Contains(logged, [2]string{"traceparent", got}) {
+			t.Errorf("logged as %v", logged)
+		}
+	}
+}
+
 // For trying endpoints a request can be as of another time, or unsigned, and is shown
 // as it was sent, without what would let its reader act as the platform.
 func TestRequestsForTrying(t *testing.T) {

@@ -19,11 +19,12 @@ func TestWhatIsPublishedIsOwed(t *testing.T) {
 		setup(t, db, 1, 2)
 		p := publication(db, 0, 1, 2)
 		p.Event.Users, p.Event.Groups, p.Event.Carrier = []string{"u"}, []string{"g"}, -5
+		p.Event.Trace = hook.Trace{ID: [16]byte{1, 15: 2}, Span: 3, Sampled: true}
 		must(t, db.Publish([]*intake.Publication{p}))
 		e, owed, err := db.Event(t.Context(), p.Event.ID)
 		must(t, err)
 		if e.Account != p.Event.Account || e.Type != eventType || !e.TS.Equal(now) || e.Carrier != -5 || string(e.Body) != string(p.Event.Body) ||
-			!slices.Equal(e.Users, []string{"u"}) || !slices.Equal(e.Groups, []string{"g"}) || !slices.Equal(owed, []hook.SubscriptionKey{1, 2}) {
+			!slices.Equal(e.Users, []string{"u"}) || !slices.Equal(e.Groups, []string{"g"}) || !slices.Equal(owed, []hook.SubscriptionKey{1, 2}) || e.Trace != p.Event.Trace {
 			t.Errorf("%+v, owed %v", e, owed)
 		}
 		if _, _, err := db.Event(t.Context(), 5); kindOf(err) != hook.NotFound {

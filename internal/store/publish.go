@@ -194,18 +194,23 @@ func parseOwed(b []byte) []hook.SubscriptionKey {
 	return keys
 }
 
-// people is the routing of an event that concerns some users rather than a whole
-// account.
-type people struct {
+// extra is what few events have: people, where one concerns some users rather than a
+// whole account, and a trace, where those are kept.
+type extra struct {
 	Users  []string `json:"user_ids,omitempty"`
 	Groups []string `json:"user_group_ids,omitempty"`
+	Trace  string   `json:"trace,omitempty"`
 }
 
 func routing(e *hook.Event) string {
-	if len(e.Users)+len(e.Groups) == 0 {
+	if len(e.Users)+len(e.Groups) == 0 && e.Trace.IsZero() {
 		return ""
 	}
-	b, _ := json.Marshal(people{e.Users, e.Groups}) // strings always encode
+	x := extra{Users: e.Users, Groups: e.Groups}
+	if !e.Trace.IsZero() {
+		x.Trace = e.Trace.String()
+	}
+	b, _ := json.Marshal(x) // strings always encode
 	return string(b)
 }
 
@@ -225,11 +230,11 @@ func (db *DB) scanEvent(r row) (*hook.Event, []hook.SubscriptionKey, error) {
 		Body:    r.blob(7),
 	}
 	if text := r.text(5); text != "" {
-		var p people
-		if err := json.Unmarshal([]byte(text), &p); err != nil {
+		var x extra
+		if err := json.Unmarshal([]byte(text), &x); err != nil {
 			return nil, nil, fmt.Errorf("store: routing of event %s: %w", e.ID, err)
 		}
-		e.Users, e.Groups = p.Users, p.Groups
+		e.Users, e.Groups, e.Trace = x.Users, x.Groups, hook.ParseTrace(x.Trace)
 	}
 	return e, parseOwed(r.blob(6)), nil
 }
