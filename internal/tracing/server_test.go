@@ -15,7 +15,7 @@ func TestServer(t *testing.T) {
 	} {
 		var got []string
 		for _, a := range server(address) {
-			got = append(got, fmt.Sprintf("{%s %s}", a.Key, a.Value.Emit()))
+			got = append(got, fmt.Sprintf("{%s %s}", a.Key, a.Value.String()))
 		}
 		if fmt.Sprint(got) != want {
 			t.Errorf("%s: %v, want %s", address, got, want)
