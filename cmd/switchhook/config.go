@@ -24,23 +24,11 @@ func envName(flag string) string {
 // the flags. A key that is no flag is an error, most likely it is misspelt, unless it
 // is one of those that the caller reads himself.
 func configure(cmd *cobra.Command, file string, read ...string) error {
-	values := map[string]any{}
-	if file != "" {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return &usageError{err}
-		}
-		if err := yaml.Unmarshal(text, &values); err != nil {
-			return &usageError{fmt.Errorf("%s: %s", file, strings.TrimSpace(yaml.FormatError(err, false, false)))}
-		}
+	values, err := settingsIn(cmd, file, read...)
+	if err != nil {
+		return &usageError{err}
 	}
 	flags := cmd.Flags()
-	for key := range values {
-		if !slices.Contains(read, key) && (flags.Lookup(key) == nil || key == "config" || key == "help") {
-			return &usageError{fmt.Errorf("%s: unknown key %q; see %s --help for those there are", file, key, cmd.CommandPath())}
-		}
-	}
-	var err error
 	flags.VisitAll(func(f *pflag.Flag) {
 		if f.Changed || err != nil {
 			return
@@ -65,6 +53,28 @@ func configure(cmd *cobra.Command, file string, read ...string) error {
 		return &usageError{err}
 	}
 	return nil
+}
+
+// settingsIn returns what is in a YAML file whose keys are the names of flags, or those
+// that the caller reads himself. It may have no name, and then there is nothing in it.
+func settingsIn(cmd *cobra.Command, file string, read ...string) (map[string]any, error) {
+	values := map[string]any{}
+	if file == "" {
+		return values, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := yaml.Unmarshal(text, &values); err != nil {
+		return nil, fmt.Errorf("%s: %s", file, strings.TrimSpace(yaml.FormatError(err, false, false)))
+	}
+	for key := range values {
+		if !slices.Contains(read, key) && (cmd.Flags().Lookup(key) == nil || key == "config" || key == "help") {
+			return nil, fmt.Errorf("%s: unknown key %q; see %s --help for those there are", file, key, cmd.CommandPath())
+		}
+	}
+	return values, nil
 }
 
 // texts returns a value of a YAML file as a flag would be given it: a list as one

@@ -472,7 +472,12 @@ func (r *receiving) reload(ctx, forwarding context.Context) {
 			return
 		case <-hangup:
 		}
-		file, err := r.flags.file(r.cmd)
+		// A key that is misspelt now would silently be one that is not there.
+		_, err := settingsIn(r.cmd, r.flags.config, keySources, keyForwarders)
+		var file receiveFile
+		if err == nil {
+			file, err = r.flags.file(r.cmd)
+		}
 		if err == nil {
 			err = r.use(forwarding, file)
 		}

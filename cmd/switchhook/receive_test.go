@@ -407,10 +407,16 @@ func TestReloadForwarders(t *testing.T) {
 	if b.lacks([]string{"r2"}) == 0 || other.lacks([]string{"r1"}) == 0 {
 		t.Error("a forwarder that was changed did not go on where it was")
 	}
+	// A key that is misspelt is not one that is left out.
+	must(t, os.WriteFile(g.config, bytes.Replace(text, []byte("forwarders:"), []byte("forwarder:"), 1), 0o600))
+	must(t, p.Process.Signal(syscall.SIGHUP))
+	waitFor(t, "the log line about the mistake", func() bool { return strings.Contains(p.stderr.String(), `unknown key \"forwarder\"`) })
+	send("r3")
+	waitFor(t, "the third event", func() bool { return other.lacks([]string{"r3"}) == 0 })
 	p.stop()
 	lines, err := os.ReadFile(out)
 	must(t, err)
-	if n := bytes.Count(lines, []byte("\n")); n != 2 {
+	if n := bytes.Count(lines, []byte("\n")); n != 3 {
 		t.Errorf("the archive has %d lines", n)
 	}
 }
