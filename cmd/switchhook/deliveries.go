@@ -20,17 +20,21 @@ func newDeliveries() *cobra.Command {
 	list := call("list", "List deliveries, the latest first", cobra.NoArgs, listDeliveries)
 	filterFlags(list)
 	list.Flags().Int("limit", 30, "how many")
+	return group("deliveries", "Show deliveries and make them again", list, newShowDelivery(), newResend())
+}
+
+func newShowDelivery() *cobra.Command {
+	return call("show DELIVERY", "Show one delivery with its log", cobra.ExactArgs(1), showDelivery)
+}
+
+func newResend() *cobra.Command {
 	again := call("resend [DELIVERY]", "Make a delivery again, or all that a filter selects", cobra.MaximumNArgs(1), resend)
 	again.Long = `Make a delivery again, or all that a filter selects of those that ended failed,
 exhausted or cancelled. A delivery that is made again keeps its request id and has
 the whole retry schedule before it.`
 	filterFlags(again)
 	again.Flags().Bool("all", false, "without another filter: all that ended undelivered")
-	return group("deliveries", "Show deliveries and make them again",
-		list,
-		call("show DELIVERY", "Show one delivery with its log", cobra.ExactArgs(1), showDelivery),
-		again,
-	)
+	return again
 }
 
 func filterFlags(cmd *cobra.Command) {

@@ -32,7 +32,8 @@ looks alive when it is not.`
 	logFlags(tail)
 	tail.Flags().String("after", "", "go on after this row (log_id), 0 for all that is kept; without it, only what comes")
 	tail.Flags().Int("count", 0, "end after so many rows (0: never)")
-	return group("logs", "Show and follow the webhook log", list, tail)
+	// The log has a row for each step of a delivery, so these are here as well.
+	return group("logs", "Show and follow the webhook log", list, tail, newShowDelivery(), newResend())
 }
 
 func logFlags(cmd *cobra.Command) {

@@ -133,6 +133,9 @@ func (a *api) explainQuery(r *http.Request) (q explainQuery, err error) {
 	text := r.PathValue("id")
 	if d, err := hook.ParseDeliveryID(text); err == nil {
 		q.event, q.subscription = d.Event, d.Subscription
+		if s, _ := a.Directory.Subscription(d.Subscription); s == nil && a.listened(d.Subscription) {
+			q.subscription = 0 // who listens is owed nothing, and asks about the event
+		}
 	} else if q.event, err = hook.ParseEventID(text); err != nil {
 		faults.Add("id", "%q is neither an event id (18 characters, as in 0193a4f2_b7c0_0001) nor a delivery id (36 characters)", text)
 	}

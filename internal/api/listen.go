@@ -318,6 +318,11 @@ func (l *listener) sign(id hook.EventID, body []byte, now time.Time) ListenedReq
 	return x
 }
 
+// listened reports whether a key stands in the request ids of those who listen for an app.
+func (a *api) listened(k hook.SubscriptionKey) bool {
+	return slices.ContainsFunc(a.Directory.Apps(), func(app *hook.App) bool { return hook.ListenerKey(app.ID) == k })
+}
+
 // maxResends bounds how many resends a listener may have before it.
 const maxResends = 16
 

@@ -135,6 +135,12 @@ func TestListen(t *testing.T) {
 			t.Errorf("it took %v", d)
 		}
 
+		// Its request id asks why others did or did not get the event.
+		v := listenTo(t, clientOf(t, &w.net), app.ID, "", "0").heard()
+		if x := get[Explained](w.platform, operator+"/events/"+v.RequestID+"/explain"); x.EventID != before || len(x.Subscriptions) != 1 || x.Subscriptions[0].Cause != hook.CauseDelivered {
+			t.Errorf("%+v", x)
+		}
+
 		// A secret token that is replaced meanwhile signs what comes after that.
 		w.want(200, "PUT", operator+"/apps/"+app.ID, `{"secret_token":"another-secret-token"}`)
 		w.publish(cnam("ACME"))
