@@ -174,10 +174,10 @@ func TestListenNoticesSilence(t *testing.T) {
 		w.withApp()
 		x := w.listen(forwarding)
 		last := x.follow.last
-		tries := 0
+		var tries atomic.Int32
 		// From now on there is something between that takes connections and says nothing.
 		w.net.Handle(t, "platform.test", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-			tries++
+			tries.Add(1)
 			if got := r.Header.Get("Last-Event-ID"); got != last {
 				t.Errorf("it goes on after %q, want %q", got, last)
 			}
@@ -190,8 +190,8 @@ func TestListenNoticesSilence(t *testing.T) {
 		if !ok || e.code != exitLost || err.Error() != "the app's events cannot be followed any more: nothing came for 10s, and not even that it is alive; go on with --after "+last {
 			t.Errorf("it ends with %v", err)
 		}
-		if d := time.Since(start); d < giveUpAfter || d > giveUpAfter+opening || tries < 3 {
-			t.Errorf("it gives up after %v and %d tries", d, tries)
+		if d := time.Since(start); d < giveUpAfter || d > giveUpAfter+opening || tries.Load() < 3 {
+			t.Errorf("it gives up after %v and %d tries", d, tries.Load())
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
