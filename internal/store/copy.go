@@ -239,12 +239,14 @@ func (c *copier) copy(ctx context.Context) (err error) {
 			return fmt.Errorf("%s: %w", t.name, err)
 		}
 	}
+	var names []string
 	for _, t := range c.tables {
 		if err := c.check(ctx, t); err != nil {
 			return fmt.Errorf("%s: %w", t.name, err)
 		}
+		names = append(names, t.name)
 	}
-	if err := c.to.simple(ctx, "ANALYZE"); err != nil {
+	if err := c.to.simple(ctx, "ANALYZE "+strings.Join(names, ", ")); err != nil {
 		return err
 	}
 	c.to.warned = false
