@@ -209,10 +209,13 @@ func TestCopy(t *testing.T) {
 	}
 }
 
-// A number that was given before is not given again, also if what had it is gone.
+// A number that was given before is not given again, also if what had it is gone. The
+// target may be a schema beside what others have.
 func TestCopyRemembersNumbers(t *testing.T) {
 	from, to := onSQLite(t), onPostgres(t)
 	to.Database = pgtest.Database(t, nil)
+	dial(t, to.Database).rows("CREATE TABLE outbox (theirs int); CREATE SCHEMA ours")
+	to.Database += "&search_path=ours"
 	db := open(t, from)
 	putMails(t, db, 5)
 	must(t, db.sql.write(func(t tx) error { _, err := t.exec(`DELETE FROM outbox`); return err }, nil))
