@@ -295,7 +295,7 @@ func (l *listener) types() (names []string) {
 
 // request returns what an endpoint of the app would get of the event now.
 func (l *listener) request(e *hook.Event, again bool, now time.Time) ListenedRequest {
-	x := l.sign(e.ID, e.Body, now)
+	x := l.sign(e.ID, e.Trace, e.Body, now)
 	x.EventID, x.Event, x.Account, x.TS, x.Again = e.ID.String(), e.Type, e.Account, Instant(e.TS), again
 	return x
 }
@@ -303,13 +303,13 @@ func (l *listener) request(e *hook.Event, again bool, now time.Time) ListenedReq
 // challenge returns the challenge that an endpoint of the app would get now.
 func (l *listener) challenge(now time.Time) ListenedRequest {
 	body, expected := challenge.New(l.known.SecretToken, now)
-	x := l.sign(hook.EventID(l.Intake.IDs.Next(now)), body, now)
+	x := l.sign(hook.EventID(l.Intake.IDs.Next(now)), hook.Trace{}, body, now)
 	x.Event, x.TS, x.Expected = webhook.EventURLValidation, Instant(now), &expected
 	return x
 }
 
-func (l *listener) sign(id hook.EventID, body []byte, now time.Time) ListenedRequest {
-	m := outbound.Message{Delivery: hook.DeliveryID{Event: id, Subscription: hook.ListenerKey(l.app)}, Span: rand.Uint64(), Body: body}
+func (l *listener) sign(id hook.EventID, trace hook.Trace, body []byte, now time.Time) ListenedRequest {
+	m := outbound.Message{Delivery: hook.DeliveryID{Event: id, Subscription: hook.ListenerKey(l.app)}, Trace: trace, Span: rand.Uint64(), Body: body}
 	header, _ := l.Client.Header(l.endpoint, m, now)
 	x := ListenedRequest{RequestID: m.Delivery.String(), Headers: make(map[string]string, len(header)), Body: string(body)}
 	for _, h := range header {
