@@ -49,6 +49,7 @@ func TestCheck(t *testing.T) {
 			t.Errorf("at the start: %+v", p)
 		}
 		time.Sleep(29*time.Minute + time.Second)
+		synctest.Wait()
 		if n := len(to.times); n != 59 || to.times[58] != 29*time.Minute {
 			t.Errorf("asked at %v", to.times)
 		}
