@@ -10,6 +10,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -135,13 +136,17 @@ func TestReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMonitor(t)
 		full := errors.New("database or disk is full")
-		probes, result := 0, full
-		hang := time.Duration(0)
+		var probes, hang atomic.Int64
+		var works atomic.Bool
 		s := &store{probe: func() error {
-			probes++
-			time.Sleep(hang)
-			m.Committed(1, 0, result)
-			return result
+			probes.Add(1)
+			time.Sleep(time.Duration(hang.Load()))
+			if works.Load() {
+				m.Committed(1, 0, nil)
+				return nil
+			}
+			m.Committed(1, 0, full)
+			return full
 		}}
 		ready := func(want string) {
 			t.Helper()
@@ -156,30 +161,31 @@ func TestReady(t *testing.T) {
 		m.Committed(1, 0, nil)
 		m.Serving(monitor.Platform{Sender: sender{}, Store: s})
 		ready("ready\n")
-		if probes != 0 {
-			t.Errorf("%d probes while nothing was wrong", probes)
+		if n := probes.Load(); n != 0 {
+			t.Errorf("%d probes while nothing was wrong", n)
 		}
 		m.Committed(1, 0, full)
 		const bad = "not ready: the store cannot be written since 2000-01-01T00:00:00Z: database or disk is full\n"
 		for range 3 {
 			ready(bad)
 		}
-		if probes != 1 {
-			t.Errorf("%d probes at once", probes)
+		if n := probes.Load(); n != 1 {
+			t.Errorf("%d probes at once", n)
 		}
 		time.Sleep(time.Second)
-		hang = 10 * time.Second
+		hang.Store(int64(10 * time.Second))
 		before := time.Now()
 		ready(bad)
 		ready(bad)
 		if took := time.Since(before); took > 2*time.Second {
 			t.Errorf("waited %v for a store that hangs", took)
 		}
-		result = nil
-		time.Sleep(hang)
+		works.Store(true)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		ready("ready\n")
-		if probes != 2 {
-			t.Errorf("%d probes", probes)
+		if n := probes.Load(); n != 2 {
+			t.Errorf("%d probes", n)
 		}
 		m.Stopping()
 		ready("not ready: it is stopping\n")
