@@ -158,47 +158,49 @@ func later(a, b int64) int {
 	return 0
 }
 
-// logRows reads rows of the log with all that they tell, and what selectEvent selects of
-// their events. Those that are gone are left out. It asks for all of them at a time: the
-// way to a server and back takes longer than finding a row.
-func (db *DB) logRows(t tx, selectEvent string, ids []int64) (rows []hook.LogRow, err error) {
-	rows = make([]hook.LogRow, len(ids))
-	err = t.each(selectLogRow, len(ids), func(i int) []any { return []any{ids[i]} }, func(i int, r row) error {
-		rows[i].Attempt = scanAttempt(r)
-		rows[i].EventType = db.typeName(r.int(16))
+// logRows reads rows of the log, in this order, with all that they tell, and what
+// selectEvent selects of their events. Those that are gone are left out. It asks for all
+// of them at a time: the way to a server and back takes longer than finding a row.
+func (db *DB) logRows(t tx, selectEvent string, ids []int64) ([]hook.LogRow, error) {
+	found := map[int64]*hook.LogRow{}
+	err := t.byID(selectAttempts, ids, func(x row) error {
+		r := &hook.LogRow{Attempt: scanAttempt(x)}
+		r.EventType = db.typeName(x.int(16))
+		found[r.ID] = r
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	rows = slices.DeleteFunc(rows, func(r hook.LogRow) bool { return r.ID == 0 })
-	bySubscription, byEvent := map[int64][]*hook.LogRow{}, map[int64][]*hook.LogRow{}
-	for i := range rows {
-		r := &rows[i]
-		k, e := int64(r.Delivery.Subscription), int64(r.Delivery.Event)
-		bySubscription[k], byEvent[e] = append(bySubscription[k], r), append(byEvent[e], r)
+	subscriptions, events := map[int64]hook.LogRow{}, map[int64]*hook.Event{}
+	for _, r := range found {
+		subscriptions[int64(r.Delivery.Subscription)], events[int64(r.Delivery.Event)] = hook.LogRow{}, nil
 	}
-	err = eachKey(t, `SELECT id, app_id FROM subscriptions WHERE key = $1`, bySubscription, func(x row, list []*hook.LogRow) error {
-		id, app := x.text(0), x.text(1)
-		for _, r := range list {
-			r.SubscriptionID, r.App = id, app
-		}
+	keys := slices.Sorted(maps.Keys(subscriptions))
+	err = t.each(`SELECT id, app_id FROM subscriptions WHERE key = $1`, len(keys), func(i int) []any { return []any{keys[i]} }, func(i int, x row) error {
+		subscriptions[keys[i]] = hook.LogRow{SubscriptionID: x.text(0), App: x.text(1)}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return rows, eachKey(t, selectEvent+`WHERE id = $1`, byEvent, func(x row, list []*hook.LogRow) error {
+	err = t.byID(selectEvent, slices.Sorted(maps.Keys(events)), func(x row) error {
 		e, _, err := db.scanEvent(x)
-		for _, r := range list {
-			r.Event = e
+		if err == nil {
+			events[int64(e.ID)] = e
 		}
 		return err
 	})
-}
-
-// eachKey runs a query for each key.
-func eachKey[V any](t tx, query string, all map[int64]V, each func(row, V) error) error {
-	keys := slices.Sorted(maps.Keys(all))
-	return t.each(query, len(keys), func(i int) []any { return []any{keys[i]} }, func(i int, r row) error { return each(r, all[keys[i]]) })
+	if err != nil {
+		return nil, err
+	}
+	var rows []hook.LogRow
+	for _, id := range ids {
+		if r := found[id]; r != nil {
+			s := subscriptions[int64(r.Delivery.Subscription)]
+			r.SubscriptionID, r.App, r.Event = s.SubscriptionID, s.App, events[int64(r.Delivery.Event)]
+			rows = append(rows, *r)
+		}
+	}
+	return rows, nil
 }

@@ -117,7 +117,7 @@ func TestPlansOnPostgres(t *testing.T) {
 	type query struct{ text, types string } // the types of parameters; all others are integers
 	sessions := map[string][]query{
 		"read": {
-			{selectEvent + `WHERE id = $1`, ""},
+			{selectEvent + `WHERE id = $1`, ""}, {selectEvent + anyID, "bigint[]"}, {selectAttempts + anyID, "bigint[]"},
 			{selectAttempts + `WHERE event_id = $1 AND subscription = $2 ORDER BY id`, ""},
 			{selectAttempts + `WHERE event_id = $1 AND subscription = $2 ORDER BY id DESC LIMIT 1`, ""},
 			{selectUndelivered, ""}, {selectWaiting, ""}, {selectRecent, ""}, {selectPart, ""}, {selectType, ""}, {selectStreamEnd, ""}, {selectLogRow, ""},

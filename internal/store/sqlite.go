@@ -489,6 +489,10 @@ func (t sqliteTx) each(query string, n int, args func(i int) []any, each func(i 
 	return nil
 }
 
+func (t sqliteTx) byID(query string, ids []int64, each func(row) error) error {
+	return t.each(query+`WHERE id = $1`, len(ids), func(i int) []any { return []any{ids[i]} }, func(_ int, r row) error { return each(r) })
+}
+
 func (t sqliteTx) publish(pubs []*intake.Publication) error { return t.s.applyPublish(pubs) }
 
 type sqliteRow struct{ st *sqlite.Stmt }

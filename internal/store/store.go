@@ -103,6 +103,9 @@ type tx interface {
 	query(query string, each func(row) error, args ...any) error
 	// each runs a query n times, and each with the rows of each time.
 	each(query string, n int, args func(i int) []any, each func(i int, r row) error) error
+	// byID runs a query, which has no condition yet, for rows with these ids, and each with
+	// those there are, in any order. No id comes twice.
+	byID(query string, ids []int64, each func(row) error) error
 	// insertAttempt gives the row its id and inserts it.
 	insertAttempt(*hook.Attempt) error
 	// publish stores publications as part of the transaction. What became of each is in
