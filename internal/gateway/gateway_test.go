@@ -190,15 +190,20 @@ func TestChallenge(t *testing.T) {
 // A request that comes again is answered like the first time and is there once.
 func TestRepeats(t *testing.T) {
 	w := open(t, gateway.Config{})
-	for range 3 {
+	first := request(secret, "id", event(1))
+	at := first.Header.Get(webhook.HeaderTimestamp)
+	if got := w.answer(first); got.Code != 204 {
+		t.Errorf("status %d", got.Code)
+	}
+	for range 2 {
 		if s := w.send(secret, "id", event(1)); s != 204 {
 			t.Errorf("status %d", s)
 		}
 	}
 	again := request(secret, "id", event(1)) // the next attempt
 	resign(again, strconv.FormatInt(time.Now().Add(time.Minute).Unix(), 10), event(1))
-	forged := request(secret, "id", event(1))
-	forged.Header.Set(webhook.HeaderRequestID, "forged")
+	forged := request(secret, "forged", event(1)) // the bytes that were signed, once more
+	resign(forged, at, event(1))
 	other := request(secret, "id", event(2))
 	for _, r := range []*http.Request{again, forged, other} {
 		if got := w.answer(r); got.Code != 204 {

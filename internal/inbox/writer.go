@@ -45,8 +45,9 @@ func (b *Inbox) write(ctx context.Context, size int, f func(*sqlite.Conn) error)
 		b.mu.Unlock()
 		return fmt.Errorf("%w: it is being closed", ErrUnavailable)
 	case b.waiting > 0 && b.waiting+size > b.most:
+		waiting := b.waiting
 		b.mu.Unlock()
-		return fmt.Errorf("%w: %d bytes are waiting to be stored", ErrUnavailable, b.waiting)
+		return fmt.Errorf("%w: %d bytes are waiting to be stored", ErrUnavailable, waiting)
 	}
 	b.queue = append(b.queue, u)
 	b.waiting += size
