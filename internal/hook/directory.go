@@ -2,6 +2,7 @@ package hook
 
 import (
 	"cmp"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -66,7 +67,16 @@ type Change struct {
 	// What is to be remembered of the change.
 	Audit       []AuditEntry
 	Validations []Validation
+
+	// Version is that of the directory which the change was worked out with. If it is
+	// not the current one when the change is to be stored, the change fails with
+	// [ErrStale]. 0: it fits whatever there is.
+	Version int64
 }
+
+// ErrStale says that another node has changed the platform since a change was worked
+// out. The directory knows of that by now: work the change out again.
+var ErrStale = errors.New("hook: the directory has changed")
 
 // Empty reports whether the change changes nothing, whatever is to be remembered.
 func (c *Change) Empty() bool {
@@ -76,9 +86,9 @@ func (c *Change) Empty() bool {
 
 // Load puts what is stored into the directory, which has that version then.
 func (d *Directory) Load(c Change, version int64) {
-	d.Apply(c)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.apply(&c)
 	d.version = version
 }
 
@@ -86,6 +96,13 @@ func (d *Directory) Load(c Change, version int64) {
 func (d *Directory) Apply(c Change) int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.apply(&c)
+	d.version++
+	return d.version
+}
+
+// apply makes the change. It is called with d.mu held.
+func (d *Directory) apply(c *Change) {
 	for _, a := range c.Accounts {
 		d.accounts[a.ID] = a
 	}
@@ -108,9 +125,7 @@ func (d *Directory) Apply(c Change) int64 {
 	for _, id := range c.RemoveApps {
 		d.removeApp(id)
 	}
-	d.applyPeople(&c)
-	d.version++
-	return d.version
+	d.applyPeople(c)
 }
 
 func (d *Directory) applyPeople(c *Change) {

@@ -28,6 +28,9 @@ const (
 // Time returns when the event was accepted, to the millisecond.
 func (id EventID) Time() time.Time { return time.UnixMilli(int64(id) >> (sequenceBits + nodeBits)) }
 
+// Node returns the node that accepted the event.
+func (id EventID) Node() int { return int(id>>sequenceBits) & MaxNode }
+
 // FirstID returns the lowest id that [IDs] can give at t, or the nearest there is.
 func FirstID(t time.Time) int64 {
 	const shift = sequenceBits + nodeBits
@@ -63,16 +66,36 @@ func ParseEventID(s string) (EventID, error) {
 // IDs hands out ids that are ordered like [EventID]s, for one node. It is safe for
 // concurrent use.
 type IDs struct {
-	node int64
+	node atomic.Int64
 	last atomic.Int64 // milliseconds and sequence, without the node between them
 }
 
 // NewIDs returns a source of ids for node, at most [MaxNode], all of them higher
 // than after: a clock that was set back must not lead to an id being given twice.
 func NewIDs(node int, after int64) *IDs {
-	ids := &IDs{node: int64(node) & MaxNode}
+	ids := &IDs{}
+	ids.node.Store(int64(node) & MaxNode)
 	ids.last.Store(after>>(sequenceBits+nodeBits)<<sequenceBits | after&(1<<sequenceBits-1))
 	return ids
+}
+
+// Become makes the ids that are given from now on those of another node, all of them
+// higher than after.
+func (s *IDs) Become(node int, after int64) {
+	s.Raise(after)
+	s.node.Store(int64(node) & MaxNode)
+}
+
+// Raise makes the ids that are given from now on higher than after, whatever node gave
+// that.
+func (s *IDs) Raise(after int64) {
+	floor := (after>>(sequenceBits+nodeBits)+1)<<sequenceBits - 1
+	for {
+		last := s.last.Load()
+		if last >= floor || s.last.CompareAndSwap(last, floor) {
+			return
+		}
+	}
 }
 
 // Next returns the id of what happens at now. When more happens in a millisecond
@@ -94,7 +117,7 @@ func (s *IDs) Last() int64 { return s.id(s.last.Load()) }
 // id writes milliseconds and sequence with the node between them.
 func (s *IDs) id(n int64) int64 {
 	const mask = 1<<sequenceBits - 1
-	return n>>sequenceBits<<(sequenceBits+nodeBits) | s.node<<sequenceBits | n&mask
+	return n>>sequenceBits<<(sequenceBits+nodeBits) | s.node.Load()<<sequenceBits | n&mask
 }
 
 // SubscriptionKey numbers a subscription where its text id would be too long:
