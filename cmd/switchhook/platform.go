@@ -73,9 +73,8 @@ type settings struct {
 	log    *slog.Logger
 }
 
-// lease is how long a platform may be silent on a database that others can reach. It
-// notices within a third of it that it has been replaced.
-const lease = 15 * time.Second
+// lease is how long a node may be silent before others take over what it has in hand.
+const lease = 4 * time.Second
 
 func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 	s.every = cmp.Or(s.every, rounds.Every)
@@ -84,7 +83,7 @@ func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 		p.monitor = monitor.New(version(), s.log)
 	}
 	p.store, err = store.Open(ctx, store.Options{
-		Database: s.database, Key: s.key, Deliver: true, Mail: s.mail != nil, Retention: s.retention, Log: s.log,
+		Database: s.database, Key: s.key, Deliver: true, Mail: s.mail != nil, Retention: s.retention, Log: s.log, Host: host(), Version: version(),
 		Observe: func(c store.Commit) { p.monitor.Committed(c.Rows, c.Took, c.Err) },
 	})
 	if err != nil {
@@ -104,18 +103,21 @@ func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 		}
 	}
 	if store.IsPostgres(s.database) {
-		s.deliver.Lease = lease
+		s.deliver.Lease, s.deliver.Tell = lease, p.store.Tell
+	}
+	ids := hook.NewIDs(0, 0)
+	s.deliver.Joined = func(ctx context.Context, n deliver.Node) error {
+		// Whoever had the slot before gives no more ids, so none above its last was given.
+		last, err := p.store.LastEvent(ctx)
+		if err == nil {
+			ids.Become(n.Slot, int64(last))
+		}
+		return err
 	}
 	p.sender = deliver.New(p.store, p.store.Directory(), p.client, s.deliver)
-	node, err := p.sender.Start(ctx)
-	if err != nil {
+	if _, err := p.sender.Start(ctx); err != nil {
 		return nil, err
 	}
-	last, err := p.store.LastEvent(ctx)
-	if err != nil {
-		return nil, err
-	}
-	ids := hook.NewIDs(node.Slot, int64(last))
 	types, err := loadCatalog(ctx, p.store, s.log)
 	if err != nil {
 		return nil, err
@@ -123,18 +125,31 @@ func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 	if p.mailer, err = newMailer(p.store, s.mail, s.log); err != nil {
 		return nil, err
 	}
-	p.intake = &intake.Intake{Catalog: types, Directory: p.store.Directory(), Store: p.store, Sender: p.sender, IDs: ids, Observe: p.monitor.Published}
+	shared := &sharedCatalog{types, p.store}
+	p.intake = &intake.Intake{Catalog: shared, Directory: p.store.Directory(), Store: p.store, Sender: p.sender, IDs: ids, Observe: p.monitor.Published}
 	if s.tracer != nil {
 		p.intake.Tracer = s.tracer
 	}
 	p.manager = &manage.Manager{
-		Store: p.store, Directory: p.store.Directory(), Catalog: types, Sender: p.sender,
+		Store: p.store, Directory: p.store.Directory(), Catalog: shared, Sender: p.sender,
 		Prober: &challenge.Prober{Client: p.client, IDs: ids, Observe: p.monitor.Challenged}, Policy: s.outbound.Policy,
 		MaxSubscriptions: s.maxSubscriptions, Every: s.every, PublicURL: s.publicURL, Log: s.log,
 	}
 	p.numbers = &inventory.Inventory{Store: p.store, Directory: p.store.Directory(), Intake: p.intake, Apps: p.manager}
 	p.rounds = rounds.New(p.store.Directory(), p.manager, s.every, s.log)
+	p.rounds.Claim = p.store.ClaimRound
 	p.manager.Rounds, p.manager.Mail = p.rounds, p.mailer
+	p.store.Listen(store.News{
+		Changed: p.manager.Changed, Nodes: p.sender.Beat, Mail: p.mailer.Wake,
+		Catalog: func() { p.learnCatalog(types) },
+		Work: func(keys []hook.SubscriptionKey) {
+			if keys == nil {
+				p.sender.Look()
+			} else {
+				p.sender.Help(keys)
+			}
+		},
+	})
 	answers := api.New(api.Config{
 		Store: p.store, Directory: p.store.Directory(), Intake: p.intake, Manager: p.manager, Inventory: p.numbers, Catalog: types, Client: p.client, Sender: p.sender, Mailer: p.mailer,
 		Tokens: oauth.New(s.key.Derive), PageKey: s.key.Derive("pages"), Rates: s.rates, PublicURL: s.publicURL, Version: version(), Log: s.log,
@@ -163,9 +178,39 @@ func newMailer(db *store.DB, c *mail.Config, log *slog.Logger) (*mail.Sender, er
 // loadCatalog returns the built-in event types and those that were imported.
 func loadCatalog(ctx context.Context, db *store.DB, log *slog.Logger) (*catalog.Catalog, error) {
 	types := catalog.New(catalog.NumberManagement())
+	return types, readCatalog(ctx, types, db, log)
+}
+
+// sharedCatalog knows what was imported on any node.
+type sharedCatalog struct {
+	*catalog.Catalog
+	store *store.DB
+}
+
+// Lookup returns an event type. One that is not known may have been imported on another
+// node just now.
+func (c *sharedCatalog) Lookup(name string) (*catalog.Type, bool) {
+	t, ok := c.Catalog.Lookup(name)
+	if !ok && c.store.Refresh() {
+		t, ok = c.Catalog.Lookup(name)
+	}
+	return t, ok
+}
+
+// learnCatalog makes the event types be those that another node has imported, too.
+func (p *platform) learnCatalog(types *catalog.Catalog) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := readCatalog(ctx, types, p.store, p.log); err != nil {
+		p.log.Error("event types that were imported on another node could not be read; restart this one", "err", err)
+	}
+}
+
+// readCatalog adds the event types that were imported.
+func readCatalog(ctx context.Context, types *catalog.Catalog, db *store.DB, log *slog.Logger) error {
 	docs, err := db.CatalogDocuments(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, d := range docs {
 		doc, err := catalog.Parse(d.Source)
@@ -177,14 +222,23 @@ func loadCatalog(ctx context.Context, db *store.DB, log *slog.Logger) (*catalog.
 	}
 	modes, err := db.CheckModes(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for name, mode := range modes {
 		if err := types.SetCheck(name, mode); err != nil {
 			log.Warn("a check mode is set for an event type that is not in the catalog any more", "event", name)
 		}
 	}
-	return types, nil
+	return nil
+}
+
+// host returns the name of this machine, for those who look at a list of nodes.
+func host() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "?"
+	}
+	return name
 }
 
 // expire deletes what is older than the retention, a little at a time, until ctx is

@@ -13,7 +13,6 @@ package deliver
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -27,7 +26,7 @@ import (
 // Store keeps what is outstanding.
 type Store interface {
 	Join(now time.Time, lease time.Duration) (Node, error)
-	Renew(n Node, now time.Time) (ok bool, err error)
+	Renew(n Node, has Holding, now time.Time) (nodes int, err error)
 	Leave(n Node) error
 	NextLapse(self Node, now time.Time) (lapsed bool, next time.Time, err error)
 
@@ -53,6 +52,9 @@ type Node struct {
 	// can deliver at a time.
 	Lease time.Duration
 }
+
+// Holding is what a node has in hand: deliveries, for so many lanes.
+type Holding struct{ Deliveries, Lanes int }
 
 // Outstanding is a delivery with its event.
 type Outstanding struct {
@@ -119,6 +121,12 @@ type Config struct {
 	// Lease is how long this node may be silent before others take over what it has
 	// in hand. Default: for ever, for databases that only one process delivers from.
 	Lease time.Duration
+	// Joined, if set, is called whenever the sender has become a node, before it takes
+	// anything in hand. It does so again if others have taken it for dead.
+	Joined func(context.Context, Node) error
+	// Tell, if set, lets the other nodes know of subscriptions that have deliveries in
+	// nobody's hand which this one has no room for. They call [Sender.Help] then.
+	Tell func(...hook.SubscriptionKey)
 	// Observe, if set, is told of every log row when it is durable. It must not wait.
 	Observe func(hook.Attempt, *hook.Event)
 	// Attempted, if set, is told of every attempt when it has ended, by the goroutine
@@ -160,20 +168,24 @@ type Sender struct {
 	store     Store
 	client    Client
 	directory *hook.Directory
-	node      Node
 
-	mu      sync.Mutex
-	running bool
-	closing bool
-	queues  map[hook.SubscriptionKey]*queue
-	lanes   map[string]*lane
-	ready   ring // lanes whose turn is to come
-	alarms  alarms
-	alarm   chan struct{} // the first alarm is another one
-	held    int
-	bytes   int
-	active  int // queues that have something in hand
-	flying  int // attempts under way
+	mu    sync.Mutex
+	node  Node
+	nodes int // that share the work
+	// troubled is when this node could not say that it lives.
+	troubled time.Time
+	telling  map[hook.SubscriptionKey]bool // what the others are about to be told
+	running  bool
+	closing  bool
+	queues   map[hook.SubscriptionKey]*queue
+	lanes    map[string]*lane
+	ready    ring // lanes whose turn is to come
+	alarms   alarms
+	alarm    chan struct{} // the first alarm is another one
+	held     int
+	bytes    int
+	active   int // queues that have something in hand
+	flying   int // attempts under way
 
 	workers int
 	idle    int
@@ -182,8 +194,10 @@ type Sender struct {
 
 	loads     []*queue // to be loaded or swept, in turn
 	loading   chan struct{}
-	recording int    // attempts that are not durable yet
-	failed    []*job // of those, the ones to be recorded again
+	beat      chan struct{} // say that we live
+	look      chan struct{} // look for what is outstanding
+	recording int           // attempts that are not durable yet
+	failed    []*job        // of those, the ones to be recorded again
 
 	fallbacks *rate.Limiter
 	sending   context.Context // of attempts; ends when they have to be cut off
@@ -210,68 +224,38 @@ func New(s Store, d *hook.Directory, cl Client, c Config) *Sender {
 	sender := &Sender{
 		Config: c, store: s, client: cl, directory: d,
 		queues: map[hook.SubscriptionKey]*queue{}, lanes: map[string]*lane{},
-		alarm: make(chan struct{}, 1), loading: make(chan struct{}, 1),
+		alarm: make(chan struct{}, 1), loading: make(chan struct{}, 1), beat: make(chan struct{}, 1), look: make(chan struct{}, 1),
+		nodes: 1, telling: map[hook.SubscriptionKey]bool{},
 		fallbacks: rate.NewLimiter(fallbackRate, fallbackBurst),
 	}
 	sender.work, sender.settled = sync.NewCond(&sender.mu), sync.NewCond(&sender.mu)
 	return sender
 }
 
-// ErrLeaseLost says that this node was silent for longer than its lease, so that
-// others have taken over what it had in hand.
-var ErrLeaseLost = errors.New("deliver: the node's lease lapsed")
-
 // Start makes the sender a node, finds out what is outstanding, and lets it take
 // deliveries in hand: later ones have to wait behind those. Every Start wants a Run.
 func (s *Sender) Start(ctx context.Context) (Node, error) {
-	node, err := s.store.Join(time.Now(), s.Lease)
-	if err != nil {
-		return Node{}, err
-	}
-	backlogs, err := s.store.Backlogs(ctx)
-	if err != nil {
-		return Node{}, errors.Join(err, s.store.Leave(node))
-	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.node, s.running = node, true
 	s.sending, s.cut = context.WithCancel(context.WithoutCancel(ctx))
-	s.remember(backlogs)
-	return node, nil
+	s.mu.Unlock()
+	return s.join(ctx)
 }
 
 // Run delivers until ctx is done, then lets what is in flight finish, gives the
 // rest back and returns.
 func (s *Sender) Run(ctx context.Context) error {
 	defer s.cut()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	var helpers sync.WaitGroup
 	helpers.Go(func() { s.tick(ctx) })
 	helpers.Go(func() { s.load(ctx) })
 	if s.Lease > 0 {
-		helpers.Go(func() { s.renew(ctx, cancel) })
+		helpers.Go(func() { s.renew(ctx) })
 		helpers.Go(func() { s.watch(ctx) })
 	}
 	<-ctx.Done()
 	helpers.Wait()
 	s.stop()
-	if err := context.Cause(ctx); errors.Is(err, ErrLeaseLost) {
-		return err
-	}
-	return s.store.Leave(s.node)
-}
-
-// takeOver finds out what is outstanding, anew.
-func (s *Sender) takeOver(ctx context.Context) error {
-	backlogs, err := s.store.Backlogs(ctx)
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.remember(backlogs)
-	return nil
+	return s.store.Leave(s.Current())
 }
 
 // remember takes note of what is outstanding. It is called with s.mu held.
@@ -283,40 +267,6 @@ func (s *Sender) remember(backlogs []Backlog) {
 			s.wantLoad(q)
 		} else {
 			s.nextDue(q, b.Next)
-		}
-	}
-}
-
-// renew keeps the lease.
-func (s *Sender) renew(ctx context.Context, fail context.CancelCauseFunc) {
-	for sleep(ctx, s.Lease/3) {
-		ok, err := s.store.Renew(s.node, time.Now())
-		if err != nil {
-			s.Log.Warn("the lease could not be renewed; trying again", "err", err)
-		} else if !ok {
-			fail(ErrLeaseLost)
-			return
-		}
-	}
-}
-
-// watch takes over what nodes had in hand whose lease has lapsed.
-func (s *Sender) watch(ctx context.Context) {
-	for {
-		lapsed, next, err := s.store.NextLapse(s.node, time.Now())
-		if err == nil && lapsed {
-			s.Log.Warn("a node has gone silent; taking over what it had in hand")
-			err = s.takeOver(ctx)
-		}
-		if err != nil {
-			s.Log.Warn("could not look for nodes that have gone silent; trying again", "err", err)
-		}
-		wait := s.Lease
-		if err == nil && !next.IsZero() {
-			wait = min(wait, time.Until(next))
-		}
-		if !sleep(ctx, wait) {
-			return
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 // job is a delivery in hand.
 type job struct {
 	Outstanding
+	node  int64 // that took it in hand
 	queue *queue
 	lane  *lane // in which it is under way
 	next  *job  // in its fifo
@@ -41,6 +42,8 @@ type queue struct {
 
 	stored  bool      // in the store there are due ones in nobody's hand
 	pending int       // how many are about to be stored that are in nobody's hand
+	help    bool      // in the store there may be some that other nodes have no room for
+	asked   int       // rises when help is set
 	seen    int       // rises when stored is set, so that a claim knows what it has not seen
 	next    time.Time // when the next one in the store is due; zero: none that is known
 	sweep   bool      // some may have to be called off

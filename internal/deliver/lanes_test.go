@@ -2,12 +2,14 @@ package deliver_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -654,6 +656,94 @@ func TestLeaseRecovery(t *testing.T) {
 	})
 }
 
+// silent is a store that a node cannot renew its lease in while it is cut off.
+type silent struct {
+	deliver.Store
+	cut atomic.Bool
+}
+
+func (s *silent) Renew(n deliver.Node, has deliver.Holding, now time.Time) (int, error) {
+	if s.cut.Load() {
+		return 0, errors.New("the network is unreachable")
+	}
+	return s.Store.Renew(n, has, now)
+}
+
+// A node that could not say that it lives for longer than its lease gives up what it has
+// in hand, which is another's by now, joins anew and goes on.
+func TestJoinsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const lease = 6 * time.Second
+		p := newPlatform(t, deliver.Config{Lease: lease, Schedule: hook.Schedule{time.Second}}, outbound.Config{})
+		e := p.endpoint("a.test", 204, time.Hour)
+		s := p.subscribe("http://a.test/")
+		store := &silent{Store: p.db}
+		var joined []int64
+		first := deliver.New(store, p.db.Directory(), outbound.New(outbound.Config{DialContext: p.net.DialContext}), deliver.Config{
+			Lease: lease, InFlight: 2, Schedule: hook.Schedule{time.Second}, Log: p.log,
+			Joined: func(_ context.Context, n deliver.Node) error { joined = append(joined, n.ID); return nil },
+		})
+		stopFirst := start(t, first)
+		stopSecond := p.run()
+		pass(3 * time.Second)
+		p.intake.Sender = first
+		list := p.publishAll(5)
+		pass(time.Millisecond)
+		if h := first.Holding(); h.Deliveries != 5 {
+			t.Fatalf("in hand are %+v", h)
+		}
+		store.cut.Store(true)
+		e.set(204, 0)
+		pass(2 * lease)
+		for _, id := range list {
+			if got := p.state(id, s); got != hook.Delivered {
+				t.Errorf("%v is %v: nobody has taken it over", id, got)
+			}
+		}
+		store.cut.Store(false)
+		pass(lease)
+		if len(joined) != 2 || joined[0] == joined[1] || first.Current().ID != joined[1] {
+			t.Fatalf("it was the nodes %v, and is %+v", joined, first.Current())
+		}
+		if h := first.Holding(); h.Deliveries != 0 {
+			t.Errorf("still in hand are %+v", h)
+		}
+		id := p.publish(1)
+		pass(time.Second)
+		if got := p.state(id, s); got != hook.Delivered {
+			t.Errorf("what it accepts then is %v", got)
+		}
+		stopFirst()
+		stopSecond()
+	})
+}
+
+// Nodes share what an endpoint may be given, and one that is alone again has all of it.
+func TestNodesShareLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlatform(t, deliver.Config{Lease: 6 * time.Second, InFlight: 5}, outbound.Config{})
+		e := p.endpoint("a.test", 204, time.Second)
+		p.subscribe("http://a.test/")
+		stop := p.run()
+		other := deliver.New(p.db, p.db.Directory(), outbound.New(outbound.Config{DialContext: p.net.DialContext}), deliver.Config{Lease: 6 * time.Second, InFlight: 5})
+		stopOther := start(t, other)
+		pass(3 * time.Second) // they know of each other
+		p.publish(100)
+		pass(time.Millisecond)
+		if n := e.count(); n != 3 {
+			t.Errorf("one of two nodes sends %d at a time, want its share of 3", n)
+		}
+		stopOther()
+		pass(3 * time.Second)
+		before := e.count()
+		pass(time.Second)
+		if n := e.count() - before; n != 5 {
+			t.Errorf("%d are sent at a time when the node is alone again, want 5", n)
+		}
+		stop()
+	})
+}
+
 // mortal is a store that a process uses until it is killed.
 type mortal struct {
 	deliver.Store
@@ -673,11 +763,11 @@ func (m *mortal) killed() bool {
 	return m.dead
 }
 
-func (m *mortal) Renew(n deliver.Node, now time.Time) (bool, error) {
+func (m *mortal) Renew(n deliver.Node, has deliver.Holding, now time.Time) (int, error) {
 	if m.killed() {
-		return true, nil
+		return 1, nil
 	}
-	return m.Store.Renew(n, now)
+	return m.Store.Renew(n, has, now)
 }
 
 func (m *mortal) Finish(f *deliver.Finished) {

@@ -14,7 +14,7 @@ func (s *Sender) wantLoad(q *queue) {
 	}
 	n, _ := s.share()
 	// With some in hand it is asked for again when one of them has ended.
-	if !q.sweep && (!q.stored || q.held > n/2 || q.held > 0 && s.full()) {
+	if !q.sweep && (!q.stored && !q.help || q.held > n/2 || q.held > 0 && s.full()) {
 		return
 	}
 	q.loading = true
@@ -51,8 +51,10 @@ func (s *Sender) load(ctx context.Context) {
 // want is a Want with what its queue looked like then.
 type want struct {
 	Want
-	seen  int
-	sweep bool
+	stored bool
+	seen   int
+	asked  int
+	sweep  bool
 	// generation and reason are for sweeping.
 	generation int64
 	reason     string
@@ -72,7 +74,7 @@ func (s *Sender) wants() (wants []want, queues []*queue) {
 		if !q.lane.breaker.until.IsZero() {
 			limit = min(limit, idleClaimRows)
 		}
-		w := want{Want: Want{q.key, limit, max(1, min(bytes-q.bytes, maxHeldBytes-s.bytes))}, seen: q.seen}
+		w := want{Want: Want{q.key, limit, max(1, min(bytes-q.bytes, maxHeldBytes-s.bytes))}, stored: q.stored, seen: q.seen, asked: q.asked}
 		if q.sweep || q.subscription == nil {
 			q.sweep = false
 			w.sweep, w.generation, w.reason = true, math.MaxInt64, "the subscription was deleted"
@@ -91,6 +93,7 @@ func (s *Sender) wants() (wants []want, queues []*queue) {
 func (s *Sender) loadThese(ctx context.Context, wants []want, queues []*queue) error {
 	claims := make([]Claim, len(wants))
 	again := make([]bool, len(wants)) // to be swept further
+	node := s.Current()
 	var asked []Want
 	var index []int
 	var err error
@@ -104,7 +107,7 @@ func (s *Sender) loadThese(ctx context.Context, wants []want, queues []*queue) e
 	}
 	if err == nil && len(asked) > 0 {
 		var got []Claim
-		got, err = s.store.Claim(ctx, s.node, time.Now(), asked)
+		got, err = s.store.Claim(ctx, node, time.Now(), asked)
 		for j, c := range got {
 			claims[index[j]] = c
 		}
@@ -114,9 +117,10 @@ func (s *Sender) loadThese(ctx context.Context, wants []want, queues []*queue) e
 	defer s.mu.Unlock()
 	for i, q := range queues {
 		q.loading = false
-		if err != nil || again[i] {
-			q.sweep = q.sweep || wants[i].sweep
-			q.stored = q.stored || err != nil
+		// What another node has claimed, which this one was, is not in hand any more.
+		if lost := node.ID != s.node.ID; err != nil || again[i] || lost {
+			q.sweep = q.sweep || again[i] || err != nil && wants[i].sweep
+			q.stored = q.stored || err != nil || lost
 			s.wantLoad(q)
 			continue
 		}
@@ -128,7 +132,7 @@ func (s *Sender) loadThese(ctx context.Context, wants []want, queues []*queue) e
 // loaded takes what was claimed in hand. It is called with s.mu held.
 func (s *Sender) loaded(q *queue, w want, c Claim) {
 	for _, d := range c.Deliveries {
-		j := &job{Outstanding: d, queue: q}
+		j := &job{Outstanding: d, node: s.node.ID, queue: q}
 		s.hold(q, len(d.Event.Body))
 		if d.Due.IsZero() {
 			q.first.push(j)
@@ -140,7 +144,14 @@ func (s *Sender) loaded(q *queue, w want, c Claim) {
 		s.nextDue(q, c.Next)
 	}
 	// What was stored while the claim was under way, the claim may not have seen.
-	q.stored = c.More || q.seen != w.seen
+	if w.stored {
+		q.stored, q.help = c.More || q.seen != w.seen, q.asked != w.asked
+	} else {
+		q.stored, q.help = q.seen != w.seen, c.More || q.asked != w.asked
+	}
+	if c.More {
+		s.tell(q)
+	}
 	s.kick(q.lane)
 	s.wantLoad(q)
 	s.drop(q)

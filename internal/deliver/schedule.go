@@ -45,6 +45,8 @@ func (s *Sender) refresh(q *queue) {
 // limit brings the lane's limits up to date.
 func (s *Sender) limit(l *lane) {
 	m := s.directory.Limits(l.url, s.InFlight)
+	// Each node has its share of what the endpoint may be given.
+	m.InFlight, m.PerSecond = (m.InFlight+s.nodes-1)/s.nodes, m.PerSecond/float64(s.nodes)
 	l.inFlight = m.InFlight
 	switch {
 	case m.PerSecond == 0 && l.limiter == nil, l.limiter != nil && l.limiter.Limit() == rate.Limit(m.PerSecond):
@@ -89,7 +91,7 @@ func (s *Sender) attach(q *queue, url string) {
 // endpoint costs nothing. A lane's rate is something to remember.
 func (s *Sender) drop(q *queue) {
 	l := q.lane
-	if q.held > 0 || q.pending > 0 || q.stored || q.sweep || q.loading || !q.next.IsZero() {
+	if q.held > 0 || q.pending > 0 || q.stored || q.help || q.sweep || q.loading || !q.next.IsZero() {
 		return
 	}
 	l.queues = slices.DeleteFunc(l.queues, func(x *queue) bool { return x == q })
@@ -167,10 +169,14 @@ func (s *Sender) Settle(e *hook.Event, owed []hook.Owed, stored bool) {
 			q.pending--
 			if stored {
 				s.markStored(q)
+				s.tell(q)
 			}
+		case stored && o.Node != s.node.ID: // it was taken for dead meanwhile
+			s.unhold(q, len(e.Body))
+			s.markStored(q)
 		case stored:
 			d := hook.Delivery{ID: hook.DeliveryID{Event: e.ID, Subscription: o.Subscription}}
-			q.first.push(&job{Outstanding: Outstanding{d, o.Generation, e}, queue: q})
+			q.first.push(&job{Outstanding: Outstanding{d, o.Generation, e}, node: o.Node, queue: q})
 			s.kick(q.lane)
 		default:
 			s.unhold(q, len(e.Body))

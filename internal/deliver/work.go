@@ -156,7 +156,7 @@ func cancelReason(q *queue) string {
 // called with s.mu held.
 func (s *Sender) logThrottled(j *job, now time.Time) {
 	q := j.queue
-	f := &Finished{Was: j.Delivery, Now: j.Delivery, Node: s.node.ID, Keep: true, Lazy: true, Attempt: hook.Attempt{
+	f := &Finished{Was: j.Delivery, Now: j.Delivery, Node: j.node, Keep: true, Lazy: true, Attempt: hook.Attempt{
 		Delivery: j.ID, EventType: j.Event.Type, Target: q.endpoint.Target, Retry: j.Tries, Outcome: hook.TooManyRequests, State: hook.Waiting, Next: j.Due, Due: dueOf(j), Started: now,
 		Detail: "the limit of requests per second for this endpoint is reached",
 	}}
@@ -208,7 +208,7 @@ func (s *Sender) do(j *job, v verdict) (r outbound.Result) {
 func (s *Sender) finish(j *job, v verdict, r outbound.Result) {
 	now := time.Now()
 	f := &j.finished
-	f.Was, f.Node, f.Lazy = j.Delivery, s.node.ID, v.do != send
+	f.Was, f.Node, f.Lazy = j.Delivery, j.node, v.do != send
 	f.Now = j.After(r.Outcome, now, s.Schedule)
 	if v.do == cancel {
 		f.Now = j.Delivery
@@ -234,7 +234,7 @@ func (s *Sender) finish(j *job, v verdict, r outbound.Result) {
 	l := j.lane
 	l.flying--
 	s.flying--
-	f.Keep = f.Now.State == hook.Waiting && r.Outcome.Retry() == hook.AtOnce && !s.closing
+	f.Keep = f.Now.State == hook.Waiting && r.Outcome.Retry() == hook.AtOnce && !s.closing && j.node == s.node.ID
 	if v.do == send {
 		if l.breaker.ended(r.Outcome, v.probe, now, s.Schedule) {
 			s.logBreaker(l, r.Outcome)
@@ -309,6 +309,12 @@ func (s *Sender) recordFailed() {
 func (s *Sender) goOn(j *job) {
 	f, q := &j.finished, j.queue
 	j.Delivery = f.Now
+	if j.node != s.node.ID { // it is others' to go on with
+		s.unhold(q, len(j.Event.Body))
+		s.markStored(q)
+		s.drop(q)
+		return
+	}
 	if f.Keep {
 		if j.Due.IsZero() {
 			q.first.insert(j, earlier)

@@ -195,6 +195,10 @@ func (in *Intake) publish(todo []entry) (stale []entry) {
 		in.Sender.Settle(p.Event, p.Owed, p.Err == nil && p.Earlier == 0)
 		switch {
 		case errors.Is(p.Err, ErrStale):
+			// The type may be another one, too.
+			if t, ok := in.Catalog.Lookup(p.Event.Type); ok {
+				e.typ = &t.EventType
+			}
 			stale = append(stale, e)
 		case p.Err != nil:
 			r.Err = p.Err

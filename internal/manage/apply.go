@@ -78,8 +78,15 @@ var audited = map[Action]hook.Action{Create: hook.Created, Update: hook.Updated,
 // tryEdit stores what the edit changes, unless there are endpoints to be challenged
 // first.
 func (m *Manager) tryEdit(by hook.Actor, e edit, proofs map[proven]challenge.Result, drafts map[string]*draft) (plan *Plan, done bool, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	err = m.alone(func() error {
+		plan, done, err = m.edit(by, e, proofs, drafts)
+		return err
+	})
+	return plan, done, err
+}
+
+// edit is tryEdit. It is called with m.mu held.
+func (m *Manager) edit(by hook.Actor, e edit, proofs map[proven]challenge.Result, drafts map[string]*draft) (plan *Plan, done bool, err error) {
 	p, err := m.planner(e, proofs, drafts)
 	if err != nil {
 		return nil, false, err

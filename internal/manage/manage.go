@@ -8,6 +8,7 @@ package manage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -75,7 +76,29 @@ type Manager struct {
 	Rounds Rounds
 	Log    *slog.Logger
 
-	mu sync.Mutex // held while a change is checked and stored, so that the rules hold
+	mu      sync.Mutex // held while a change is checked and stored, so that the rules hold
+	version int64      // of the directory with which it is checked
+}
+
+// againAtMost is how often a change is worked out again because another node was faster.
+const againAtMost = 50
+
+// alone calls f, which checks a change and stores it, while this node changes nothing
+// else. If another node changes the platform meanwhile, it is called again: rules
+// hold for what is stored, and not for what was there before.
+func (m *Manager) alone(f func() error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for n := 0; ; n++ {
+		m.version = m.Directory.Version()
+		err := f()
+		switch {
+		case !errors.Is(err, hook.ErrStale):
+			return err
+		case n == againAtMost:
+			return &hook.Error{Kind: hook.Unavailable, Detail: "the platform is being changed on other nodes all the time"}
+		}
+	}
 }
 
 // DefaultMaxSubscriptions is the contract's limit.
@@ -118,17 +141,17 @@ func (m *Manager) log(made ...*hook.Attempt) {
 
 // Disable ends a subscription's deliveries; what is outstanding is cancelled.
 func (m *Manager) Disable(by hook.Actor, id, reason string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s, _, err := m.Subscription(id)
-	if err != nil || allDisabled(s) {
-		return err
-	}
-	now := time.Now()
-	return m.store(hook.Change{
-		Subscriptions: []*hook.Subscription{disabled(s, reason, now)},
-		Audit:         []hook.AuditEntry{{At: now, By: by, Action: hook.TurnedOff, Kind: "subscription", Subject: s.ID, Name: s.Name}},
-	}, now)
+	return m.alone(func() error {
+		s, _, err := m.Subscription(id)
+		if err != nil || allDisabled(s) {
+			return err
+		}
+		now := time.Now()
+		return m.store(hook.Change{
+			Subscriptions: []*hook.Subscription{disabled(s, reason, now)},
+			Audit:         []hook.AuditEntry{{At: now, By: by, Action: hook.TurnedOff, Kind: "subscription", Subject: s.ID, Name: s.Name}},
+		}, now)
+	})
 }
 
 func allDisabled(s *hook.Subscription) bool {
@@ -149,6 +172,7 @@ func disabled(s *hook.Subscription, reason string, now time.Time) *hook.Subscrip
 // store stores a change and tells everybody whom it concerns. It is called with m.mu
 // held.
 func (m *Manager) store(c hook.Change, now time.Time, mails ...*outbox.Message) error {
+	c.Version = m.version
 	tell := m.changed(&c)
 	if err := m.Store.Change(c, now, mails...); err != nil {
 		return err
@@ -184,6 +208,24 @@ func (m *Manager) changed(c *hook.Change) (tell func()) {
 			for _, k := range rounds {
 				m.Rounds.Changed(k)
 			}
+		}
+	}
+}
+
+// Changed tells the sender and the rounds of a change that another node has stored and
+// that the directory is about to have. What it returns is to be called when it has it.
+func (m *Manager) Changed(c *hook.Change) func() {
+	tell := m.changed(c)
+	gone := slices.Clone(c.RemoveSubscriptions)
+	for _, id := range c.RemoveApps {
+		for _, s := range m.Directory.Subscriptions(id) {
+			gone = append(gone, s.Key)
+		}
+	}
+	return func() {
+		tell()
+		for _, k := range gone {
+			m.Sender.CalledOff(k)
 		}
 	}
 }
@@ -242,13 +284,13 @@ func (m *Manager) concerned(c *hook.Change) []hook.SubscriptionKey {
 
 // DeleteSubscription deletes a subscription; what is outstanding is cancelled.
 func (m *Manager) DeleteSubscription(by hook.Actor, id string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s, _, err := m.Subscription(id)
-	if err != nil {
-		return err
-	}
-	return m.deleteSubscription(by, s)
+	return m.alone(func() error {
+		s, _, err := m.Subscription(id)
+		if err != nil {
+			return err
+		}
+		return m.deleteSubscription(by, s)
+	})
 }
 
 // deleteSubscription is called with m.mu held.
@@ -300,26 +342,29 @@ func (m *Manager) rotate(by hook.Actor, id, what string, overlap time.Duration, 
 	if overlap < 0 || overlap > MaxOverlap {
 		return hook.Faults{{Field: "overlap_seconds", Message: fmt.Sprintf("must be 0 to %d", int(MaxOverlap/time.Second))}}.Err("")
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	a, err := m.App(id)
-	if err != nil {
-		return err
-	}
-	now := time.Now()
-	next := *a
-	change(&next, now.Add(overlap))
-	entry := hook.AuditEntry{At: now, By: by, Action: hook.Rotated, Kind: "app", Subject: a.ID, Name: a.Name, Changes: []string{what}}
-	if overlap > 0 {
-		entry.Changes[0] += fmt.Sprintf(": the one before is valid for %v longer", overlap)
-	}
-	return m.store(hook.Change{Apps: []*hook.App{&next}, Audit: []hook.AuditEntry{entry}}, now)
+	return m.alone(func() error {
+		a, err := m.App(id)
+		if err != nil {
+			return err
+		}
+		now := time.Now()
+		next := *a
+		change(&next, now.Add(overlap))
+		entry := hook.AuditEntry{At: now, By: by, Action: hook.Rotated, Kind: "app", Subject: a.ID, Name: a.Name, Changes: []string{what}}
+		if overlap > 0 {
+			entry.Changes[0] += fmt.Sprintf(": the one before is valid for %v longer", overlap)
+		}
+		return m.store(hook.Change{Apps: []*hook.App{&next}, Audit: []hook.AuditEntry{entry}}, now)
+	})
 }
 
 // DeleteApp deletes an app with its subscriptions and installations.
 func (m *Manager) DeleteApp(by hook.Actor, id string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	return m.alone(func() error { return m.deleteApp(by, id) })
+}
+
+// deleteApp is called with m.mu held.
+func (m *Manager) deleteApp(by hook.Actor, id string) error {
 	a, err := m.App(id)
 	if err != nil {
 		return err

@@ -53,26 +53,28 @@ func (m *Manager) create(ctx context.Context, by hook.Actor, d *Draft, s *hook.S
 	case !r.OK:
 		return nil, &hook.Error{Kind: hook.EndpointUnproven, Subject: s.URL, Detail: sentence(r.Reason)}
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	// All may have changed meanwhile, and somebody else may have taken the last place.
-	s, _, err := m.check(a.ID, d, s.ID, s.Key, a)
+	var made *hook.Subscription
+	err := m.alone(func() error {
+		// All may have changed meanwhile, and somebody else may have taken the last place.
+		s, _, err := m.check(a.ID, d, s.ID, s.Key, a)
+		if err != nil {
+			return err
+		}
+		now := time.Now()
+		s.Created, s.Checked = now, now
+		s.StateSince = now
+		s.State = hook.Valid
+		made = s
+		return m.store(hook.Change{
+			Subscriptions: []*hook.Subscription{s},
+			Validations:   []hook.Validation{{Subscription: s.Key, In: hook.Production, URL: s.URL, At: now, Occasion: hook.OnChange, State: hook.Valid}},
+			Audit:         []hook.AuditEntry{{At: now, By: by, Action: hook.Created, Kind: "subscription", Subject: s.ID, Name: s.Name}},
+		}, now)
+	})
 	if err != nil {
 		return nil, err
 	}
-	now := time.Now()
-	s.Created, s.Checked = now, now
-	s.StateSince = now
-	s.State = hook.Valid
-	c := hook.Change{
-		Subscriptions: []*hook.Subscription{s},
-		Validations:   []hook.Validation{{Subscription: s.Key, In: hook.Production, URL: s.URL, At: now, Occasion: hook.OnChange, State: hook.Valid}},
-		Audit:         []hook.AuditEntry{{At: now, By: by, Action: hook.Created, Kind: "subscription", Subject: s.ID, Name: s.Name}},
-	}
-	if err := m.store(c, now); err != nil {
-		return nil, err
-	}
-	return s, nil
+	return made, nil
 }
 
 // draft checks what an app asks for, and returns it as a subscription.
@@ -288,44 +290,44 @@ func users(s *hook.Subscription, ids []string) error {
 
 // resubscribe changes who is subscribed, as change says.
 func (m *Manager) resubscribe(by hook.Actor, app, id string, change func(*hook.Subscription, *hook.App) ([]hook.Subscriber, string, error), account string, ids []string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s, a, err := m.own(app, id)
-	if err != nil {
-		return err
-	}
-	next := *s
-	var done string
-	if next.Subscribers, done, err = change(s, a); err != nil {
-		return err
-	}
-	if f := next.CheckSubscribers(); len(f) > 0 {
-		return badParameter("%s %s", f[0].Field, f[0].Message)
-	}
-	now := time.Now()
-	what := strings.Join(append([]string{done + " account " + account}, ids...), " ")
-	return m.store(hook.Change{
-		Subscriptions: []*hook.Subscription{&next},
-		Audit:         []hook.AuditEntry{{At: now, By: by, Action: hook.Updated, Kind: "subscription", Subject: s.ID, Name: s.Name, Changes: []string{what}}},
-	}, now)
+	return m.alone(func() error {
+		s, a, err := m.own(app, id)
+		if err != nil {
+			return err
+		}
+		next := *s
+		var done string
+		if next.Subscribers, done, err = change(s, a); err != nil {
+			return err
+		}
+		if f := next.CheckSubscribers(); len(f) > 0 {
+			return badParameter("%s %s", f[0].Field, f[0].Message)
+		}
+		now := time.Now()
+		what := strings.Join(append([]string{done + " account " + account}, ids...), " ")
+		return m.store(hook.Change{
+			Subscriptions: []*hook.Subscription{&next},
+			Audit:         []hook.AuditEntry{{At: now, By: by, Action: hook.Updated, Kind: "subscription", Subject: s.ID, Name: s.Name, Changes: []string{what}}},
+		}, now)
+	})
 }
 
 // Delete deletes a subscription that the app has made. If only is not empty, it must
 // serve that account and no other.
 func (m *Manager) Delete(by hook.Actor, app, id, only string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s, _, err := m.own(app, id)
-	switch {
-	case err != nil:
-		return err
-	case only == "":
-	case s.Subscriber(only) == nil:
-		return &hook.Error{Kind: hook.SubscriptionUnknown, Subject: id}
-	case len(s.Subscribers) > 1:
-		return badParameter("The event subscription %s serves other accounts too; unsubscribe account %s from it instead", id, only)
-	}
-	return m.deleteSubscription(by, s)
+	return m.alone(func() error {
+		s, _, err := m.own(app, id)
+		switch {
+		case err != nil:
+			return err
+		case only == "":
+		case s.Subscriber(only) == nil:
+			return &hook.Error{Kind: hook.SubscriptionUnknown, Subject: id}
+		case len(s.Subscribers) > 1:
+			return badParameter("The event subscription %s serves other accounts too; unsubscribe account %s from it instead", id, only)
+		}
+		return m.deleteSubscription(by, s)
+	})
 }
 
 // sentence makes a reason one.

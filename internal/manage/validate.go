@@ -58,32 +58,34 @@ func (m *Manager) ask(ctx context.Context, by hook.Actor, s *hook.Subscription, 
 	case r.Inconclusive(), occasion == hook.OnRound && ours(r.Outcome):
 		return r, &hook.Error{Kind: hook.Unavailable, Detail: "the endpoint could not be asked: " + r.Reason}
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	was, app, err := m.Subscription(s.ID)
-	switch {
-	case err != nil:
-		return r, err
-	case was.At(in).URL != s.At(in).URL, was.Auth != s.Auth, app.SecretToken != a.SecretToken, was.Generation != s.Generation:
-		// The proof is for something else, or whoever disabled it meanwhile would find it
-		// enabled again.
-		return r, &hook.Error{Kind: hook.Conflict, Subject: "subscription " + s.ID, Detail: "was changed meanwhile; validate it again"}
-	}
-	now := time.Now()
-	next := *was
-	e, notice := judge(*was.At(in), r.Reason, now)
-	*next.At(in) = e
-	if e.State == hook.Disabled && was.At(in).State != hook.Disabled && was.Serving(app) == was.At(in) {
-		next.Generation++
-	}
-	c := hook.Change{
-		Validations: []hook.Validation{{Subscription: s.Key, In: in, URL: e.URL, At: now, Occasion: occasion, Reason: r.Reason, State: e.State}},
-		Audit:       auditOf(by, &next, in, occasion, was.At(in).State, now),
-	}
-	if !reflect.DeepEqual(e, *was.At(in)) {
-		c.Subscriptions = []*hook.Subscription{&next}
-	}
-	return r, m.store(c, now, m.notices(notice, &next, app, in, now)...)
+	return r, m.alone(func() error {
+		was, app, err := m.Subscription(s.ID)
+		switch {
+		case err != nil:
+			return err
+		case was.At(in).URL != s.At(in).URL, was.Auth != s.Auth, app.SecretToken != a.SecretToken, was.Generation != s.Generation:
+			// The proof is for something else, or whoever disabled it meanwhile would find it
+			// enabled again.
+			return &hook.Error{Kind: hook.Conflict, Subject: "subscription " + s.ID, Detail: "was changed meanwhile; validate it again"}
+		case occasion == hook.OnRound && !was.At(in).Checked.Equal(s.At(in).Checked):
+			return &hook.Error{Kind: hook.Conflict, Subject: "subscription " + s.ID, Detail: "was validated meanwhile"}
+		}
+		now := time.Now()
+		next := *was
+		e, notice := judge(*was.At(in), r.Reason, now)
+		*next.At(in) = e
+		if e.State == hook.Disabled && was.At(in).State != hook.Disabled && was.Serving(app) == was.At(in) {
+			next.Generation++
+		}
+		c := hook.Change{
+			Validations: []hook.Validation{{Subscription: s.Key, In: in, URL: e.URL, At: now, Occasion: occasion, Reason: r.Reason, State: e.State}},
+			Audit:       auditOf(by, &next, in, occasion, was.At(in).State, now),
+		}
+		if !reflect.DeepEqual(e, *was.At(in)) {
+			c.Subscriptions = []*hook.Subscription{&next}
+		}
+		return m.store(c, now, m.notices(notice, &next, app, in, now)...)
+	})
 }
 
 // ours reports whether the outcome means that nothing was sent because settings on our

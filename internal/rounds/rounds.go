@@ -36,6 +36,10 @@ const (
 	// longest: the endpoint is asked for nothing each time.
 	again   = time.Minute
 	longest = time.Hour
+
+	// A round that another node holds is looked at again after a while, in case that
+	// node does not live to hold it.
+	elsewhere = 5 * time.Second
 )
 
 // Keeper keeps the rounds. Make one with [New].
@@ -44,6 +48,10 @@ type Keeper struct {
 	manager   Manager
 	every     time.Duration
 	log       *slog.Logger
+
+	// Claim, if set, says whether the round of an endpoint that was last checked then is
+	// this node's to hold. It is set before the keeper runs.
+	Claim func(k hook.SubscriptionKey, in hook.AppState, checked time.Time) (bool, error)
 
 	wake chan struct{} // the first round is another one
 
@@ -161,12 +169,21 @@ func (k *Keeper) sleep(ctx context.Context, next time.Time) {
 func (k *Keeper) hold(ctx context.Context, r *round) {
 	s, _ := k.directory.Subscription(r.subscription)
 	var err error
-	if s != nil {
+	own := true
+	if s != nil && k.Claim != nil {
+		own, err = k.Claim(r.subscription, r.in, s.At(r.in).Checked)
+	}
+	if s != nil && own && err == nil {
 		err = k.manager.Revalidate(ctx, s.ID, r.in)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if r.held = false; ctx.Err() != nil {
+		return
+	}
+	if !own {
+		r.until = time.Now().Add(elsewhere)
+		k.plan(r.endpoint)
 		return
 	}
 	if err == nil || changedMeanwhile(err) {

@@ -496,3 +496,32 @@ type managerFunc func(id string, in hook.AppState) error
 func (f managerFunc) Revalidate(_ context.Context, id string, in hook.AppState) error {
 	return f(id, in)
 }
+
+// A round that another node holds is left to it, and looked at again in case that node
+// does not live to hold it.
+func TestRoundsOfOtherNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		s := w.add(1, time.Now().Add(-2*Every)) // it is due
+		lives := true
+		w.Claim = func(k hook.SubscriptionKey, in hook.AppState, checked time.Time) (bool, error) {
+			if k != s.Key || in != hook.Production || !checked.Equal(s.Checked) {
+				t.Errorf("claimed %d %s of %v", k, in, checked)
+			}
+			return !lives, nil
+		}
+		stop := w.run()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := len(w.asked); n != 0 {
+			t.Errorf("%d were asked", n)
+		}
+		lives = false
+		time.Sleep(elsewhere)
+		synctest.Wait()
+		if n := len(w.asked[name(s.ID, hook.Production)]); n != 1 {
+			t.Errorf("asked %d times when the other node is gone", n)
+		}
+		stop()
+	})
+}

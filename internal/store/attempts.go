@@ -107,10 +107,12 @@ func lastAttempt(t tx, d hook.DeliveryID, a *hook.Attempt) (found bool, err erro
 	return found, err
 }
 
-// lastState makes a say what the latest row of its delivery says.
+// lastState makes a say what the latest row of its delivery says: it waits, if there is
+// none.
 func lastState(t tx, d hook.DeliveryID, a *hook.Attempt) error {
 	var last hook.Attempt
 	found, err := lastAttempt(t, d, &last)
+	a.State, a.Next = hook.Waiting, time.Time{}
 	if found {
 		a.State, a.Next = last.State, last.Next
 	}

@@ -17,7 +17,7 @@ type CatalogDocument struct {
 // PutCatalogDocument stores a document in the place of the product's earlier one, and
 // with it entries of the audit trail.
 func (db *DB) PutCatalogDocument(product string, source []byte, now time.Time, entries ...hook.AuditEntry) error {
-	return db.sql.write(func(t tx) error {
+	return db.changeCatalog(func(t tx) error {
 		if err := putAudit(t, entries); err != nil {
 			return err
 		}
@@ -26,7 +26,13 @@ func (db *DB) PutCatalogDocument(product string, source []byte, now time.Time, e
 			ON CONFLICT (product) DO UPDATE SET source = excluded.source, imported = excluded.imported`,
 			product, source, millis(now))
 		return err
-	}, nil)
+	})
+}
+
+// changeCatalog is write for a change of the event types. Other nodes learn of it before
+// they store what they have matched without knowing.
+func (db *DB) changeCatalog(f func(tx) error) error {
+	return db.sql.change(f, touched{Catalog: true}, 0, func(version int64) { db.sql.learn(hook.Change{}, version) })
 }
 
 // CatalogDocuments returns the imported documents in the order in which their
@@ -44,14 +50,14 @@ func (db *DB) CatalogDocuments(ctx context.Context) (all []CatalogDocument, err 
 // SetCheckMode stores how an event type's payloads are checked, and with it entries of
 // the audit trail.
 func (db *DB) SetCheckMode(eventType string, m hook.CheckMode, entries ...hook.AuditEntry) error {
-	return db.sql.write(func(t tx) error {
+	return db.changeCatalog(func(t tx) error {
 		if err := putAudit(t, entries); err != nil {
 			return err
 		}
 		_, err := t.exec(`INSERT INTO check_modes (event_type, mode) VALUES ($1, $2) ON CONFLICT (event_type) DO UPDATE SET mode = excluded.mode`,
 			eventType, m.String())
 		return err
-	}, nil)
+	})
 }
 
 // CheckModes returns the modes that were set, by event type.

@@ -35,9 +35,10 @@ type unit struct {
 	many    int // rows that call writes, if they are many
 	// alone asks for a transaction in which nothing follows, so that after has run
 	// before the next unit begins.
-	alone bool
-	after func()
-	done  chan error // for publish and call
+	alone  bool
+	after  func()
+	change *changing  // of what is configured
+	done   chan error // for publish and call
 }
 
 func (u *unit) rows() int {

@@ -253,7 +253,22 @@ func subscriptionKeys(t tx) (keys []hook.SubscriptionKey, err error) {
 // it, and says so in the log. One that is not owed, still waits, or has nobody to
 // go to is refused. Entries of the audit trail are stored with it.
 func (db *DB) Resend(id hook.DeliveryID, now time.Time, detail string, entries ...hook.AuditEntry) error {
+	for n := 0; ; n++ {
+		err := db.resend(id, now, detail, entries)
+		if n == staleAtMost || !errors.Is(err, hook.ErrStale) {
+			return err
+		}
+		if err := db.sql.catchUp(context.Background()); err != nil {
+			return err
+		}
+	}
+}
+
+func (db *DB) resend(id hook.DeliveryID, now time.Time, detail string, entries []hook.AuditEntry) error {
 	return db.sql.write(func(t tx) error {
+		if version, err := db.sql.version(t); err != nil || db.dialect.shared && version != db.directory.Version() {
+			return firstError(err, hook.ErrStale)
+		}
 		if err := putAudit(t, entries); err != nil {
 			return err
 		}

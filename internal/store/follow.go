@@ -43,7 +43,10 @@ func (db *DB) scanLog(ctx context.Context, query string, q hook.LogQuery, from i
 	if q.EventType != "" && wanted == 0 {
 		wanted = math.MaxInt64 // nothing of that type was ever sent
 	}
-	decided := db.sql.decided() // what comes later must not be passed by
+	decided, err := db.sql.decided(ctx) // what comes later must not be passed by
+	if err != nil {
+		return nil, 0, false, err
+	}
 	err = db.sql.read(ctx, func(t tx) error {
 		var ids []int64
 		looked := 0
@@ -68,7 +71,10 @@ func (db *DB) scanLog(ctx context.Context, query string, q hook.LogQuery, from i
 
 // LastLogRow returns the id of the latest row of the log, or 0.
 func (db *DB) LastLogRow(ctx context.Context) (id int64, err error) {
-	decided := db.sql.decided()
+	decided, err := db.sql.decided(ctx)
+	if err != nil {
+		return 0, err
+	}
 	err = db.sql.read(ctx, func(t tx) error {
 		return t.query(`SELECT max(id) FROM attempts WHERE id <= $1`, func(r row) error { id = r.int(0); return nil }, decided)
 	})

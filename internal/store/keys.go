@@ -25,7 +25,10 @@ func hashOf(s hook.Secret) []byte {
 	return h[:]
 }
 
-const selectKeys = `SELECT id, name, scopes, created, revoked FROM operator_keys `
+const (
+	keyColumns = `id, name, scopes, created, revoked`
+	selectKeys = `SELECT ` + keyColumns + ` FROM operator_keys `
+)
 
 func scanKey(r row) (*hook.OperatorKey, error) {
 	k := &hook.OperatorKey{ID: r.text(0), Name: r.text(1), Created: fromMillis(r.int(3)), Revoked: fromMillis(r.int(4))}
@@ -36,13 +39,20 @@ func scanKey(r row) (*hook.OperatorKey, error) {
 // is valid. It looks at the store each time, so that a key revoked by another
 // process is refused at once. The lookup is by hash: how long it takes tells
 // nothing about the secrets stored.
+//
+// From then on the directory has what was changed before, whoever changed it.
 func (db *DB) FindKey(ctx context.Context, secret hook.Secret) (k *hook.OperatorKey, err error) {
+	version := int64(0)
 	err = db.sql.readNow(ctx, func(t tx) error {
-		return t.query(selectKeys+`WHERE hash = $1 AND revoked = 0`, func(r row) (err error) {
+		return t.query(`SELECT `+keyColumns+`, `+db.dialect.version+` FROM operator_keys WHERE hash = $1 AND revoked = 0`, func(r row) (err error) {
 			k, err = scanKey(r)
+			version = r.int(5)
 			return err
 		}, hashOf(secret))
 	})
+	if err == nil && version > db.directory.Version() {
+		err = db.sql.catchUp(ctx)
+	}
 	return k, err
 }
 

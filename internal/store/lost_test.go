@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/switchhook/switchhook/internal/deliver"
 	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/intake"
 	"github.com/switchhook/switchhook/internal/pgtest"
@@ -158,37 +159,47 @@ func (l *lines) count(text string) int {
 	return strings.Count(l.b.String(), text)
 }
 
-// Wherever the connection breaks while something is committed: what is reported as done
-// is in the database, and what is reported as not done is not and never will be.
+// Wherever the connections of two nodes break while something is committed: what is
+// reported as done is in the database, and what is reported as not done is not and never
+// will be.
 func TestLostConnections(t *testing.T) {
 	var log lines
-	o := onPostgres(t)
-	straight := o
-	o.Log = slog.New(slog.NewTextHandler(&log, nil))
-	o, w := cutWire(t, o)
-	db := open(t, o)
-	setup(t, db, 1)
-	n := join(t, db, 0)
-	w.breaks(func(m []byte) fault {
-		if bytes.Contains(m, []byte("COMMIT")) {
-			return []fault{none, none, none, none, none, before, after, late}[rand.IntN(8)]
-		}
-		if rand.IntN(500) == 0 {
-			return before
-		}
-		return none
-	})
+	straight := onPostgres(t)
+	var all []*DB
+	var nodes []deliver.Node
+	var wires []*wire
+	for range 2 {
+		o := straight
+		o.Log = slog.New(slog.NewTextHandler(&log, nil))
+		o, w := cutWire(t, o)
+		db := open(t, o)
+		all, nodes, wires = append(all, db), append(nodes, join(t, db, 0)), append(wires, w)
+	}
+	setup(t, all[0], 1)
+	must(t, all[1].sql.catchUp(t.Context()))
+	for _, w := range wires {
+		w.breaks(func(m []byte) fault {
+			if bytes.Contains(m, []byte("COMMIT")) {
+				return []fault{none, none, none, none, none, before, after, late}[rand.IntN(8)]
+			}
+			if rand.IntN(500) == 0 {
+				return before
+			}
+			return none
+		})
+	}
 	var mu sync.Mutex
 	done := map[hook.EventID]bool{}
 	var accounts []string
 	var wg sync.WaitGroup
 	for i := range 4 {
+		db, n := all[i%2], nodes[i%2]
 		wg.Go(func() {
 			for j, stored := 0, 0; stored < 10; j++ {
 				p := publication(db, n.ID, 1)
 				p.Key, p.Digest = fmt.Sprint(i, " ", j), []byte("digest")
 				err := db.Publish([]*intake.Publication{p})
-				for errors.Is(p.Err, intake.ErrStale) {
+				for err == nil && errors.Is(p.Err, intake.ErrStale) {
 					p.Version = db.Directory().Version()
 					err = db.Publish([]*intake.Publication{p})
 				}
@@ -209,25 +220,32 @@ func TestLostConnections(t *testing.T) {
 			}
 		})
 	}
-	wg.Go(func() {
-		for i := 0; len(accounts) < 10; i++ {
-			name := fmt.Sprint("account-", i)
-			err := db.Change(hook.Change{Accounts: []*hook.Account{{ID: name}}}, now)
-			switch {
-			case err == nil:
-				accounts = append(accounts, name)
-			case kindOf(err) != hook.Unavailable:
-				t.Error(err)
-			default:
-				time.Sleep(5 * time.Millisecond)
+	for i, db := range all {
+		wg.Go(func() {
+			for j, made := 0, 0; made < 5; j++ {
+				name := fmt.Sprint("account-", i, "-", j)
+				err := db.Change(hook.Change{Accounts: []*hook.Account{{ID: name}}}, now)
+				switch {
+				case err == nil:
+					made++
+					mu.Lock()
+					accounts = append(accounts, name)
+					mu.Unlock()
+				case kindOf(err) != hook.Unavailable:
+					t.Error(err)
+				default:
+					time.Sleep(5 * time.Millisecond)
+				}
 			}
-		}
-	})
+		})
+	}
 	wg.Wait()
-	w.breaks(func([]byte) fault { return none })
+	for _, w := range wires {
+		w.breaks(func([]byte) fault { return none })
+	}
 	stored := 0
 	for id, want := range done {
-		_, _, err := db.Event(t.Context(), id)
+		_, _, err := all[0].Event(t.Context(), id)
 		if err != nil && kindOf(err) != hook.NotFound || (err == nil) != want {
 			t.Fatalf("%s: reported as stored: %v; %v", id, want, err)
 		}
@@ -235,9 +253,15 @@ func TestLostConnections(t *testing.T) {
 			stored++
 		}
 	}
-	known := dump(db.Directory())
-	must(t, db.Close())
-	db = open(t, straight)
+	for _, db := range all {
+		must(t, db.sql.catchUp(t.Context()))
+	}
+	known := dump(all[0].Directory())
+	if other := dump(all[1].Directory()); other != known {
+		t.Errorf("one knows\n%s\nthe other\n%s", known, other)
+	}
+	must(t, errors.Join(all[0].Close(), all[1].Close()))
+	db := open(t, straight)
 	defer db.Close()
 	for _, name := range accounts {
 		if db.Directory().Account(name) == nil {
@@ -247,7 +271,7 @@ func TestLostConnections(t *testing.T) {
 	if got := dump(db.Directory()); got != known {
 		t.Errorf("after a restart:\n%s\nbefore:\n%s", got, known)
 	}
-	if c := claim(t, db, join(t, db, 0), now, 1, 1000); len(c.Deliveries) != stored {
+	if c := claim(t, db, joinAlone(t, db), now, 1, 1000); len(c.Deliveries) != stored {
 		t.Errorf("%d deliveries of %d events", len(c.Deliveries), stored)
 	}
 	yes, no := log.count("it did commit"), log.count("it did not commit")
@@ -327,38 +351,66 @@ func TestServerGoesAway(t *testing.T) {
 			t.Errorf("%s was acknowledged: %v", id, err)
 		}
 	}
-	if ok, err := db.Renew(n, now); !ok || err != nil {
-		t.Errorf("the node is gone: %v, %v", ok, err)
+	if nodes, err := db.Renew(n, deliver.Holding{}, now); nodes != 1 || err != nil {
+		t.Errorf("the node is gone: %v, %v", nodes, err)
 	}
 }
 
-// A process that was cut off from the database while another one took it over writes
-// nothing more, and learns of it when it renews its lease.
-func TestTakenOver(t *testing.T) {
+// A node that was cut off from the database while others gave it up writes nothing more,
+// and learns of it when it renews its lease. When it has joined anew it goes on, but not
+// with what it was given before.
+func TestGivenUp(t *testing.T) {
 	o := onPostgres(t)
 	cut, w := cutWire(t, o)
-	first := open(t, cut)
+	first, second := open(t, cut), open(t, o)
 	defer first.Close()
+	defer second.Close()
 	setup(t, first, 1)
-	n := join(t, first, time.Second)
-	publish(t, first, 1, 1)
-	claim(t, first, n, now, 1, 1)
+	must(t, second.sql.catchUp(t.Context()))
+	n, other := join(t, first, time.Second), join(t, second, 0)
+	publish(t, first, 2, 1)
+	d := claim(t, first, n, now, 1, 1).Deliveries[0].Delivery
+	own := publication(first, n.ID, 1)
 	w.breaks(func([]byte) fault { return before })
 	w.cut()
-	second := open(t, o)
-	defer second.Close()
+	lapse(t, second, n, now)
+	if lapsed, _, err := second.NextLapse(other, now); !lapsed || err != nil {
+		t.Fatalf("given up: %v, %v", lapsed, err)
+	}
 	w.breaks(func([]byte) fault { return none })
-	p := publication(first, 0, 1)
-	if err := first.Publish([]*intake.Publication{p}); kindOf(err) != hook.Unavailable {
+	if err := first.Publish([]*intake.Publication{publication(first, 0, 1)}); kindOf(err) != hook.Unavailable {
 		t.Errorf("published by the first: %v", err)
 	}
 	if err := first.Change(hook.Change{Accounts: []*hook.Account{{ID: "other"}}}, now); kindOf(err) != hook.Unavailable {
 		t.Errorf("changed by the first: %v", err)
 	}
-	if ok, err := first.Renew(n, now); ok || err != nil {
-		t.Errorf("renewed by the first: %v, %v", ok, err)
+	if _, err := first.Claim(t.Context(), n, now, []deliver.Want{{Subscription: 1, Limit: 1, Bytes: plenty}}); err == nil {
+		t.Error("the first still claims")
 	}
-	if c := claim(t, second, join(t, second, 0), now, 1, 10); len(c.Deliveries) != 1 {
+	if nodes, err := first.Renew(n, deliver.Holding{}, now); nodes != 0 || err != nil {
+		t.Errorf("renewed by the first: %v, %v", nodes, err)
+	}
+	if c := claim(t, second, other, now, 1, 10); len(c.Deliveries) != 2 {
 		t.Errorf("the second has %d deliveries", len(c.Deliveries))
+	}
+
+	again := join(t, first, time.Minute)
+	if again.ID == n.ID {
+		t.Errorf("joined again as %d", again.ID)
+	}
+	must(t, first.Publish([]*intake.Publication{own}))
+	if kindOf(own.Err) != hook.Unavailable {
+		t.Errorf("leased to the node that is gone: %v", own.Err)
+	}
+	// The attempt it had made is logged, and nothing else comes of it.
+	finish(t, first, n, d, 400, now)
+	s, err := second.Delivery(t.Context(), d.ID)
+	if must(t, err); s.State != hook.Waiting || len(s.Log) != 1 {
+		t.Errorf("stands as %v with %d log rows", s.State, len(s.Log))
+	}
+	finish(t, second, other, d, 204, now)
+	publish(t, first, 1, 1)
+	if c := claim(t, first, again, now, 1, 10); len(c.Deliveries) != 1 {
+		t.Errorf("the first, joined again, has %d deliveries", len(c.Deliveries))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,15 +15,42 @@ import (
 // Change stores the change, made at now, all of it or nothing, and with it the mails
 // that tell of it and what is to be remembered of it. Then the directory has it. What
 // is published from then on meets the platform as changed.
+//
+// If other processes have changed the platform since the version that the change was
+// worked out with, it fails with [hook.ErrStale], and the directory has what they changed.
 func (db *DB) Change(c hook.Change, now time.Time, mails ...*outbox.Message) error {
-	return db.writeWithMails(mails, func(t tx) error {
+	stored := int64(0)
+	err := db.sql.change(func(t tx) error {
 		for _, step := range []func(tx, *hook.Change, int64) error{db.putEntries, removeEntries, putRecords} {
 			if err := step(t, &c, millis(now)); err != nil {
 				return err
 			}
 		}
-		return nil
-	}, func() { db.directory.Apply(c) })
+		return db.putMails(t, mails)
+	}, touchedBy(&c), c.Version, func(version int64) {
+		stored = version
+		db.sql.learn(c, version)
+	})
+	switch {
+	case err == nil:
+		db.logUnsent(mails)
+		if stored > db.directory.Version() { // it came on top of what others had changed
+			return db.sql.catchUp(context.Background())
+		}
+	case errors.Is(err, hook.ErrStale):
+		return firstError(db.sql.catchUp(context.Background()), err)
+	}
+	return err
+}
+
+// Refresh makes the directory, and what else [DB.Listen] tells of, be as other processes
+// have made it by now, and reports whether that is another state than before.
+func (db *DB) Refresh() (changed bool) {
+	known := db.directory.Version()
+	if err := db.sql.catchUp(context.Background()); err != nil {
+		db.log.Warn("what another node has changed could not be read", "err", err)
+	}
+	return db.directory.Version() != known
 }
 
 func (db *DB) putEntries(t tx, c *hook.Change, _ int64) error {
@@ -219,41 +247,61 @@ func (db *DB) loadDirectory(ctx context.Context) error {
 		if version, err = db.sql.version(t); err != nil {
 			return err
 		}
-		return firstError(
-			t.query(`SELECT id, name, owner_email, master_id FROM accounts`, func(r row) error {
-				c.Accounts = append(c.Accounts, &hook.Account{ID: r.text(0), Name: r.text(1), OwnerEmail: r.text(2), Master: r.text(3)})
-				return nil
-			}),
-			t.query(`SELECT account_id, id FROM user_groups`, func(r row) error {
-				c.Groups = append(c.Groups, hook.Group{Account: r.text(0), ID: r.text(1)})
-				return nil
-			}),
-			t.query(`SELECT account_id, id, group_ids FROM users`, func(r row) error {
-				u := &hook.User{Account: r.text(0), ID: r.text(1)}
-				c.Users = append(c.Users, u)
-				return fromJSON(r.text(2), &u.Groups)
-			}),
-			t.query(`SELECT `+appColumns+` FROM apps`, func(r row) error {
-				a, err := db.scanApp(r)
-				c.Apps = append(c.Apps, a)
-				return err
-			}),
-			t.query(`SELECT app_id, account_id, user_id FROM installations`, func(r row) error {
-				c.Installations = append(c.Installations, hook.Installation{App: r.text(0), Account: r.text(1), User: r.text(2)})
-				return nil
-			}),
-			t.query(selectSubscriptions+`WHERE deleted = 0`, func(r row) error {
-				s, err := db.scanSubscription(r)
-				c.Subscriptions = append(c.Subscriptions, s)
-				return err
-			}),
-		)
+		c, err = db.readDirectory(t)
+		return err
 	})
 	if err != nil {
 		return err
 	}
 	db.directory.Load(c, version)
 	return nil
+}
+
+// readDirectory returns everything that is configured.
+func (db *DB) readDirectory(t tx) (c hook.Change, err error) {
+	err = firstError(
+		t.query(selectAccounts, func(r row) error { c.Accounts = append(c.Accounts, scanAccount(r)); return nil }),
+		t.query(selectGroups, func(r row) error { c.Groups = append(c.Groups, scanGroup(r)); return nil }),
+		t.query(selectUsers, func(r row) error {
+			u, err := scanUser(r)
+			c.Users = append(c.Users, u)
+			return err
+		}),
+		t.query(`SELECT `+appColumns+` FROM apps`, func(r row) error {
+			a, err := db.scanApp(r)
+			c.Apps = append(c.Apps, a)
+			return err
+		}),
+		t.query(selectInstallations, func(r row) error { c.Installations = append(c.Installations, scanInstallation(r)); return nil }),
+		t.query(selectSubscriptions+`WHERE deleted = 0`, func(r row) error {
+			s, err := db.scanSubscription(r)
+			c.Subscriptions = append(c.Subscriptions, s)
+			return err
+		}),
+	)
+	return c, err
+}
+
+const (
+	selectAccounts      = `SELECT id, name, owner_email, master_id FROM accounts `
+	selectGroups        = `SELECT account_id, id FROM user_groups `
+	selectUsers         = `SELECT account_id, id, group_ids FROM users `
+	selectInstallations = `SELECT app_id, account_id, user_id FROM installations `
+)
+
+func scanAccount(r row) *hook.Account {
+	return &hook.Account{ID: r.text(0), Name: r.text(1), OwnerEmail: r.text(2), Master: r.text(3)}
+}
+
+func scanGroup(r row) hook.Group { return hook.Group{Account: r.text(0), ID: r.text(1)} }
+
+func scanUser(r row) (*hook.User, error) {
+	u := &hook.User{Account: r.text(0), ID: r.text(1)}
+	return u, fromJSON(r.text(2), &u.Groups)
+}
+
+func scanInstallation(r row) hook.Installation {
+	return hook.Installation{App: r.text(0), Account: r.text(1), User: r.text(2)}
 }
 
 const appColumns = `id, account_id, name, client_id, client_secret_hash, old_client_secret_hash, old_client_secret_until,

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -25,8 +26,21 @@ func (db *DB) ChangeNumbers(rows int, f func(inventory.Tx) error) error {
 			return err
 		}
 	}
-	return db.sql.writeMany(rows, func(t tx) error { return f(&numbersTx{db, t}) })
+	for n := 0; ; n++ {
+		err := db.sql.writeMany(rows, func(t tx) error { return f(&numbersTx{db, t}) })
+		if n == staleAtMost || !errors.Is(err, intake.ErrStale) {
+			return err
+		}
+		// Another process has changed the platform, so the events were matched with what
+		// it was before.
+		if err := db.sql.catchUp(context.Background()); err != nil {
+			return err
+		}
+	}
 }
+
+// staleAtMost is how often a change of numbers is made again because the platform changed.
+const staleAtMost = 50
 
 type numbersTx struct {
 	db *DB

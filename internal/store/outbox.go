@@ -15,28 +15,24 @@ import (
 
 // PutMail puts a new message into the outbox, and stores entries of the audit trail.
 func (db *DB) PutMail(m *outbox.Message, entries ...hook.AuditEntry) error {
-	return db.writeWithMails([]*outbox.Message{m}, func(t tx) error { return putAudit(t, entries) }, nil)
-}
-
-// writeWithMails is write for a change with the messages about it, which are in the
-// outbox if and only if the change is made. The mail sender is to be woken then. What
-// is not going to be sent is logged, so that nobody misses it.
-func (db *DB) writeWithMails(mails []*outbox.Message, f func(tx) error, after func()) error {
-	err := db.sql.write(func(t tx) error {
-		if err := f(t); err != nil {
-			return err
-		}
-		for _, m := range mails {
-			if err := db.putMail(t, m); err != nil {
-				return err
-			}
-		}
-		return nil
-	}, after)
+	mails := []*outbox.Message{m}
+	err := db.sql.write(func(t tx) error { return firstError(putAudit(t, entries), db.putMails(t, mails)) }, nil)
 	if err == nil {
 		db.logUnsent(mails)
 	}
 	return err
+}
+
+// putMails puts the messages about a change into the outbox, in its transaction: they
+// are there if and only if the change is made. The mail sender is to be woken then.
+// What is not going to be sent is to be logged, so that nobody misses it.
+func (db *DB) putMails(t tx, mails []*outbox.Message) error {
+	for _, m := range mails {
+		if err := db.putMail(t, m); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // putMail puts a new message into the outbox, as the outbox's rule has it, and gives
@@ -67,7 +63,7 @@ func (db *DB) endMails(now time.Time) error {
 	err := db.sql.write(func(t tx) error {
 		ended = nil
 		return t.query(`
-			UPDATE outbox SET state = 'failed', due = 0, claimed_until = 0, ended = $1, reason = $2
+			UPDATE outbox SET state = 'failed', due = 0, claimed_until = 0, claimed_by = 0, ended = $1, reason = $2
 			WHERE state = 'pending'
 			RETURNING `+mailColumns,
 			func(r row) error { ended = append(ended, scanMail(r)); return nil },
@@ -87,13 +83,13 @@ const (
 	// The inner condition is repeated outside, where a database that runs claims side
 	// by side looks at the row again once it has it.
 	claimMail = `
-		UPDATE outbox SET claimed_until = $1
+		UPDATE outbox SET claimed_until = $1, claimed_by = $2
 		WHERE id = (
 			SELECT id FROM outbox
-			WHERE state = 'pending' AND due <= $2 AND claimed_until <= $2
+			WHERE state = 'pending' AND due <= $3 AND claimed_until <= $3
 			ORDER BY due, id
 			LIMIT 1
-		) AND state = 'pending' AND claimed_until <= $2
+		) AND state = 'pending' AND claimed_until <= $3
 		RETURNING ` + mailColumns
 )
 
@@ -110,7 +106,7 @@ func scanMail(r row) *outbox.Message {
 // given. It returns nil if there is none.
 func (db *DB) ClaimMail(now, until time.Time) (m *outbox.Message, err error) {
 	err = db.sql.write(func(t tx) error {
-		return t.query(claimMail, func(r row) error { m = scanMail(r); return nil }, dueMillis(until), now.UnixMilli())
+		return t.query(claimMail, func(r row) error { m = scanMail(r); return nil }, dueMillis(until), db.sql.node(), now.UnixMilli())
 	}, nil)
 	return m, err
 }
@@ -131,7 +127,7 @@ func (db *DB) NextMail(ctx context.Context) (next time.Time, err error) {
 func (db *DB) RecordMail(m outbox.Message) error {
 	return db.sql.write(func(t tx) error {
 		_, err := t.exec(`
-			UPDATE outbox SET state = $1, tries = $2, due = $3, claimed_until = 0, ended = $4, reason = $5
+			UPDATE outbox SET state = $1, tries = $2, due = $3, claimed_until = 0, claimed_by = 0, ended = $4, reason = $5
 			WHERE id = $6 AND (claimed_until = $7 OR $1 = 'sent')`,
 			string(m.State), m.Tries, dueMillis(m.Due), millis(m.Ended), m.Reason, m.ID, dueMillis(m.Claimed))
 		return err

@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -146,6 +145,7 @@ func TestMailLeaseLapses(t *testing.T) {
 func TestMailsSurvive(t *testing.T) {
 	eachStore(t, func(t *testing.T, o Options) {
 		db := open(t, o)
+		join(t, db, 0)
 		ids := putMails(t, db, 4)
 		until, later := now.Add(time.Minute), now.Add(time.Hour)
 		record := func(edit func(*outbox.Message)) {
@@ -164,6 +164,7 @@ func TestMailsSurvive(t *testing.T) {
 
 		db = open(t, o)
 		defer db.Close()
+		joinAlone(t, db)
 		want := []outbox.Message{
 			{State: outbox.Pending, Due: now},
 			{State: outbox.Pending, Due: later, Tries: 1, Reason: "451 greylisted"},
@@ -363,14 +364,16 @@ func TestMailBelongsToItsTransaction(t *testing.T) {
 		o.Mail, o.Log = false, slog.New(slog.NewTextHandler(&logged, nil))
 		db := open(t, o)
 		defer db.Close()
-		fail := errors.New("the change fails")
-		for i, want := range []error{fail, nil} {
-			err := db.writeWithMails([]*outbox.Message{newMail(1), newMail(2)}, func(tx) error { return want }, nil)
-			if !errors.Is(err, want) {
+		setup(t, db)
+		twin := *db.Directory().App("app")
+		twin.ID, twin.ClientID = "twin", "twin"
+		for i, c := range []hook.Change{{Apps: []*hook.App{&twin}}, {Subscriptions: []*hook.Subscription{subscription(1)}}} {
+			want := []hook.Kind{hook.Conflict, 0}[i]
+			if err := db.Change(c, now, newMail(1), newMail(2)); kindOf(err) != want {
 				t.Fatal(err)
 			}
 			if all, n := mails(t, db, 10), strings.Count(logged.String(), "a notice is not sent"); len(all) != 2*i || n != 2*i {
-				t.Errorf("a change that ended with %v left %d mails and %d lines in the log", want, len(all), n)
+				t.Errorf("change %d left %d mails and %d lines in the log", i, len(all), n)
 			}
 		}
 	})

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,6 +25,12 @@ const (
 	moveDueRows = `
 		UPDATE due SET due_at = f.next, tries = f.tries, node = f.node
 		FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS f (i, next, tries, node, subscription, due_at, event_id, was)
+		WHERE due.subscription = f.subscription AND due.due_at = f.due_at AND due.event_id = f.event_id AND due.node = f.was
+		RETURNING f.i`
+
+	// What this process had in hand as an earlier node may be another's by now.
+	deleteStaleRows = `
+		DELETE FROM due USING unnest($1, $2, $3, $4, $5) AS f (i, subscription, due_at, event_id, was)
 		WHERE due.subscription = f.subscription AND due.due_at = f.due_at AND due.event_id = f.event_id AND due.node = f.was
 		RETURNING f.i`
 
@@ -61,7 +68,6 @@ func (e *bulkEngine) transact(batch []unit) error {
 
 func (e *bulkEngine) try(batch []unit) error {
 	p, w := e.p, e.p.writers[0]
-	defer p.undecided.begin(e, p.attemptIDs)()
 	var pubs []*intake.Publication
 	var finished []*deliver.Finished
 	for i := range batch {
@@ -70,18 +76,14 @@ func (e *bulkEngine) try(batch []unit) error {
 			finished = append(finished, f)
 		}
 	}
-	first := []statement{
-		{`SELECT pg_advisory_xact_lock_shared($1)`, []any{p.lock(lockDirectory)}},
-		{selectPlatform, nil},
-	}
-	m := newMoves(finished)
-	first = append(first, m.statements...)
-	t := &pgTx{db: p, ctx: context.Background(), trusted: true}
-	var owner int64
+	me := p.self.Load()
+	m := newMoves(finished, me.id)
+	first := append([]statement{p.share(me), {selectPlatform, nil}}, m.statements...)
+	var is platformRow
 	err := w.begin(first, func(i int, r row) error {
 		switch {
 		case i == 1:
-			t.version, owner = r.int(0), r.int(1)
+			is.scan(r)
 		case i > 1:
 			m.moved[r.int(0)] = true
 		}
@@ -90,8 +92,8 @@ func (e *bulkEngine) try(batch []unit) error {
 	if err != nil {
 		return err
 	}
-	t.s = w.s
-	pieces, err := e.pieces(t, pubs, finished, m, owner)
+	t := &pgTx{db: p, s: w.s, ctx: context.Background(), me: me, version: is.version}
+	pieces, err := e.pieces(t, pubs, finished, m, &is)
 	if err != nil {
 		w.rollback()
 		return err
@@ -100,9 +102,9 @@ func (e *bulkEngine) try(batch []unit) error {
 }
 
 // pieces returns the rows that are to be stored.
-func (e *bulkEngine) pieces(t *pgTx, pubs []*intake.Publication, finished []*deliver.Finished, m *moves, owner int64) ([]copying, error) {
+func (e *bulkEngine) pieces(t *pgTx, pubs []*intake.Publication, finished []*deliver.Finished, m *moves, is *platformRow) ([]copying, error) {
 	p := e.p
-	if err := p.stillOwner(owner); err != nil {
+	if err := t.me.lives(is); err != nil {
 		return nil, err
 	}
 	attempts := make([]*hook.Attempt, len(finished))
@@ -117,7 +119,7 @@ func (e *bulkEngine) pieces(t *pgTx, pubs []*intake.Publication, finished []*del
 		}
 	}
 	e.logged = e.logged || len(attempts) > 0
-	list, err := p.unclaimed(t, pubs, t.version)
+	list, err := p.unclaimed(t, pubs)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +127,7 @@ func (e *bulkEngine) pieces(t *pgTx, pubs []*intake.Publication, finished []*del
 	if err != nil {
 		return nil, err
 	}
-	logged, err := p.logged(t.ctx, attempts)
+	logged, err := p.logged(t.ctx, t.me, is.horizon, attempts)
 	return append(pieces, logged...), err
 }
 
@@ -137,13 +139,16 @@ type moves struct {
 
 // newMoves works out what becomes of the due rows of attempts, in their order: one
 // statement must not meet the same row twice.
-func newMoves(finished []*deliver.Finished) *moves {
+func newMoves(finished []*deliver.Finished, self int64) *moves {
 	m := &moves{wanted: map[int64]bool{}, moved: map[int64]bool{}}
-	var gone, moved [8][]int64
+	var gone, stale, moved [8][]int64
 	met := map[hook.DeliveryID]bool{}
 	flush := func() {
 		if len(gone[0]) > 0 {
 			m.statements = append(m.statements, statement{deleteDueRows, []any{gone[0], gone[1], gone[2]}})
+		}
+		if len(stale[0]) > 0 {
+			m.statements = append(m.statements, statement{deleteStaleRows, []any{stale[0], stale[1], stale[2], stale[3], stale[4]}})
 		}
 		if len(moved[0]) > 0 {
 			args := make([]any, len(moved))
@@ -152,7 +157,7 @@ func newMoves(finished []*deliver.Finished) *moves {
 			}
 			m.statements = append(m.statements, statement{moveDueRows, args})
 		}
-		gone, moved = [8][]int64{}, [8][]int64{}
+		gone, stale, moved = [8][]int64{}, [8][]int64{}, [8][]int64{}
 		clear(met)
 	}
 	for i, f := range finished {
@@ -165,6 +170,13 @@ func newMoves(finished []*deliver.Finished) *moves {
 			flush()
 		}
 		met[d] = true
+		if over && self != 0 && f.Node != self {
+			m.wanted[int64(i)] = true
+			for c, n := range [...]int64{int64(i), int64(d.Subscription), dueMillis(f.Was.Due), int64(d.Event), f.Node} {
+				stale[c] = append(stale[c], n)
+			}
+			continue
+		}
 		if over {
 			for c, n := range [...]int64{int64(d.Subscription), dueMillis(f.Was.Due), int64(d.Event)} {
 				gone[c] = append(gone[c], n)
@@ -186,11 +198,14 @@ func newMoves(finished []*deliver.Finished) *moves {
 
 // unclaimed returns the publications that are to be stored: those that were matched
 // with what is configured now, and whose idempotency keys they now have.
-func (p *postgresDB) unclaimed(t *pgTx, pubs []*intake.Publication, version int64) (list []*intake.Publication, err error) {
+func (p *postgresDB) unclaimed(t *pgTx, pubs []*intake.Publication) (list []*intake.Publication, err error) {
 	var keyed []*intake.Publication
 	for _, x := range pubs {
-		switch x.Err, x.Earlier = nil, 0; {
-		case x.Version != version:
+		x.Err, x.Earlier = t.me.mayStore(x.Event, x.Owed), 0
+		switch {
+		case x.Err != nil:
+			x.Err = unavailable(x.Err)
+		case x.Version != t.version:
 			x.Err = intake.ErrStale
 		case x.Key != "":
 			keyed = append(keyed, x)
@@ -288,15 +303,16 @@ func (p *postgresDB) published(ctx context.Context, list []*intake.Publication) 
 	return pieces, nil
 }
 
-// logged gives log rows their ids and returns them as rows, for which there is room
-// then.
-func (p *postgresDB) logged(ctx context.Context, list []*hook.Attempt) ([]copying, error) {
+// logged gives log rows their ids, which are above the horizon, and returns them as
+// rows, for which there is room then.
+func (p *postgresDB) logged(ctx context.Context, me *self, horizon int64, list []*hook.Attempt) ([]copying, error) {
 	if len(list) == 0 {
 		return nil, nil
 	}
 	numbers := make([]int64, len(list))
+	me.attempts.Raise(horizon)
 	for i, a := range list {
-		a.ID = p.attemptIDs.Next(a.Started.Add(a.Timing.Done))
+		a.ID = me.attempts.Next(a.Started.Add(a.Timing.Done))
 		var err error
 		if numbers[i], err = p.targets.number(p, a.Target); err != nil {
 			return nil, err
@@ -378,6 +394,15 @@ func (ts *targets) number(p *postgresDB, x hook.Target) (n int64, err error) {
 	return n, nil
 }
 
+// Rows of a node whose own row is not there are free, unless it joined after the
+// statement began, for then its row is not seen.
+const freeOfNodes = `(node = 0 OR node <= (SELECT last_node FROM platform) AND node NOT IN (SELECT id FROM nodes))`
+
+var (
+	selectDueRows = strings.Replace(selectDue, free, freeOfNodes, 1) + ` FOR UPDATE SKIP LOCKED`
+	selectNextRow = strings.Replace(selectNext, free, freeOfNodes, 1)
+)
+
 const takeDueRows = `
 	UPDATE due SET node = $1 FROM unnest($2, $3, $4) AS f (subscription, due_at, event_id)
 	WHERE due.subscription = f.subscription AND due.due_at = f.due_at AND due.event_id = f.event_id`
@@ -385,21 +410,29 @@ const takeDueRows = `
 // claim takes rows in hand beside the writers. Rows that somebody else is claiming are
 // passed over.
 func (p *postgresDB) claim(node int64, now time.Time, want []deliver.Want) (claims []deliver.Claim, err error) {
-	const forUpdate = selectDue + ` FOR UPDATE SKIP LOCKED`
+	var is platformRow
 	err = p.writeNow(func(x tx) error {
 		claims = make([]deliver.Claim, len(want))
+		is = platformRow{}
 		t := x.(*pgTx)
-		var list []statement
+		a, b := p.nodeLock(node)
+		list := []statement{{shareNode, []any{a, b}}, {selectPlatform, nil}}
 		for _, w := range want {
 			key := int64(w.Subscription)
 			list = append(list,
-				statement{forUpdate, []any{key, 0, 0, w.Limit + 1}},
-				statement{forUpdate, []any{key, 1, millis(now), w.Limit + 1}},
-				statement{selectNext, []any{key, millis(now)}})
+				statement{selectDueRows, []any{key, 0, 0, w.Limit + 1}},
+				statement{selectDueRows, []any{key, 1, millis(now), w.Limit + 1}},
+				statement{selectNextRow, []any{key, millis(now)}})
 		}
 		rows := make([][2][]dueRow, len(want))
 		_, err := t.s.run(t.ctx, list, func(i int, r row) error {
-			i, kind := i/3, i%3
+			if i < 2 {
+				if i == 1 {
+					is.scan(r)
+				}
+				return nil
+			}
+			i, kind := (i-2)/3, (i-2)%3
 			if kind == 2 {
 				claims[i].Next = fromMillis(r.int(0))
 				return nil
@@ -409,6 +442,9 @@ func (p *postgresDB) claim(node int64, now time.Time, want []deliver.Want) (clai
 		})
 		if err != nil {
 			return err
+		}
+		if !is.nodes[node] {
+			return errLapsed
 		}
 		var taken [3][]int64
 		for i, w := range want {
@@ -426,6 +462,11 @@ func (p *postgresDB) claim(node int64, now time.Time, want []deliver.Want) (clai
 		_, err = t.exec(takeDueRows, node, taken[0], taken[1], taken[2])
 		return err
 	})
+	if err == nil && is.version > p.directory.Version() {
+		// Some may be for a subscription that another node has just made: who does not know
+		// of it would take it for deleted.
+		err = p.catchUp(context.Background())
+	}
 	// Also if it is not known whether they were taken: then they must be given back.
 	return claims, err
 }

@@ -24,6 +24,8 @@ type session struct {
 	// warned says that the server had something to say about what it did. It does when
 	// a commit did not wait for the standby as it should have.
 	warned bool
+	// heard is called with what is told on a channel.
+	heard func(channel, text string)
 }
 
 // lostError says that the connection was lost, or could not be had. What was not
@@ -64,7 +66,7 @@ func codeOf(err error) string {
 
 // outOfOrderPG reports whether it is the database that failed, and not a statement.
 func outOfOrderPG(err error) bool {
-	if _, lost := errors.AsType[*lostError](err); lost || errors.Is(err, errTakenOver) || errors.Is(err, errUnknown) {
+	if _, lost := errors.AsType[*lostError](err); lost || errors.Is(err, errLapsed) || errors.Is(err, errUnknown) {
 		return true
 	}
 	switch code := codeOf(err); {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -26,6 +27,7 @@ import (
 type postgresDB struct {
 	config     *pgconn.Config
 	log        *slog.Logger
+	db         *DB // nil until the directory has been read
 	directory  *hook.Directory
 	typeNumber func(name string) int64
 	locks      int64 // the first of our advisory locks
@@ -35,23 +37,34 @@ type postgresDB struct {
 	pool       *sessions
 	urgent     *sessions
 	beside     *sessions // writes
+	members    *sessions // changes who is a node
+	heart      *sessions // says that this one lives
+	aside      *sessions // for what may be asked in the middle of something else; it waits for nothing itself
 
-	owner  int64    // 0: this process does not deliver
-	guard  *session // has the owner's lock; it is watch's
-	disown func()
+	// process is this one's name on the server, and in its node's row.
+	process, host, programVersion string
 
-	attemptIDs *hook.IDs
-	undecided  undecided
-	targets    targets
-	divisions  divisions
-	followers  followers
+	selfMu sync.Mutex
+	self   atomic.Pointer[self]
+
+	news     *news
+	stopNews func()
+	changing sync.Mutex // held while the directory is brought up to date
+
+	horizonMu sync.Mutex
+	moved     time.Time // when the horizon was moved last
+
+	targets   targets
+	divisions divisions
+	followers followers
 }
 
 // The advisory locks of a database.
 const (
-	lockOwner     = iota // whoever delivers has it as long as it lives
+	lockNodes     = iota // one at a time changes who is a node
 	lockCalls            // one at a time writes what is not written in bulk
 	lockDirectory        // shared by who relies on what is configured, exclusive for who changes it
+	lockLog              // shared by who writes to the log, exclusive for who moves its horizon
 	lockDivisions        // one at a time makes divisions
 	lockDrop             // and drops them
 	lockCount
@@ -62,8 +75,6 @@ const lockMigrate = applicationID
 
 // oldestServer is the first version that detaches partitions beside others' work.
 const oldestServer = 14
-
-var errTakenOver = errors.New("another switchhook has taken this database over")
 
 // sessionSettings are those of every session. Plans are made without knowing what is
 // in the tables: they are often empty when a statement is first prepared, and a plan
@@ -88,6 +99,16 @@ const bulkSettings = `;
 	SET enable_mergejoin = off;
 	SET enable_bitmapscan = off`
 
+// writeSettings are those of sessions on whose transactions others may have to wait.
+const writeSettings = `;
+	SET idle_in_transaction_session_timeout = '5s';
+	SET lock_timeout = '10s'`
+
+// memberSettings are those of sessions for which a node's lease does not wait.
+const memberSettings = `;
+	SET idle_in_transaction_session_timeout = '2s';
+	SET lock_timeout = '3s'`
+
 // keepalive makes the server notice within seconds that we are gone without a word. It
 // has no meaning, and the server refuses it, where the connection is a Unix socket.
 const keepalive = `;
@@ -101,13 +122,24 @@ func IsPostgres(database string) bool {
 }
 
 func openPostgres(ctx context.Context, dir *hook.Directory, typeNumber func(string) int64, o Options) (_ *postgresDB, err error) {
-	p := &postgresDB{log: o.Log, directory: dir, typeNumber: typeNumber, disown: func() {}}
+	p := &postgresDB{
+		log: o.Log, directory: dir, typeNumber: typeNumber, stopNews: func() {},
+		process: strings.ToLower(rand.Text())[:16], host: o.Host, programVersion: o.Version,
+	}
+	p.news = newNews(p)
+	p.self.Store(nobody(0))
 	if p.config, err = configPG(o.Database); err != nil {
 		return nil, err
+	}
+	p.config.OnNotification = func(c *pgconn.PgConn, n *pgconn.Notification) {
+		if s, ok := c.CustomData()[sessionKey].(*session); ok && s.heard != nil {
+			s.heard(n.Channel, n.Payload)
+		}
 	}
 	p.divisions = divisions{db: p, width: divisionWidth(o.Retention)}
 	p.targets.numbers = map[hook.Target]int64{}
 	p.pool, p.urgent, p.beside = p.newSessions("read", readers), p.newSessions("urgent", urgents), p.newSessions("beside", urgents)
+	p.members, p.heart, p.aside = p.newSessions("members", 1), p.newSessions("heart", 1), p.newSessions("aside", 1)
 	p.hot, p.calls = newCommitter(&bulkEngine{engineState{p: p}}, o), newCommitter(&callEngine{engineState{p: p}}, o)
 	for i, c := range []*committer{p.hot, p.calls} {
 		p.writers[i] = &writer{db: p, name: []string{"bulk", "calls"}[i], doubt: c.refuse, giveUp: c.isClosing}
@@ -145,8 +177,24 @@ func configPG(database string) (*pgconn.Config, error) {
 	return config, nil
 }
 
-// start brings the schema up to date, takes the database over, if it is to be delivered
-// from, and finds out what else must be known.
+// opened is called when the directory has been read. It begins to listen to the other nodes, for a process that delivers.
+func (p *postgresDB) opened(db *DB, deliver bool) {
+	p.changing.Lock()
+	p.db = db
+	p.changing.Unlock()
+	if !deliver {
+		return
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	p.stopNews = func() { stop(); <-ended }
+	go func() {
+		defer close(ended)
+		p.news.run(ctx)
+	}()
+}
+
+// start brings the schema up to date and finds out what must be known.
 func (p *postgresDB) start(ctx context.Context, o Options) error {
 	s, err := p.connect(ctx, "start")
 	if err != nil {
@@ -164,7 +212,7 @@ func (p *postgresDB) start(ctx context.Context, o Options) error {
 		return err
 	}
 	if o.Deliver {
-		if err := p.own(ctx, s); err != nil {
+		if err := s.simple(ctx, `DELETE FROM writers WHERE touched < now() - interval '30 days'`); err != nil {
 			return err
 		}
 		if err := p.divisions.prepare(ctx, time.Now()); err != nil {
@@ -175,7 +223,7 @@ func (p *postgresDB) start(ctx context.Context, o Options) error {
 	if err := s.query(ctx, `SELECT max(id) FROM attempts`, func(r row) error { last = r.int(0); return nil }); err != nil {
 		return err
 	}
-	p.attemptIDs = hook.NewIDs(0, last)
+	p.self.Store(nobody(last))
 	return nil
 }
 
@@ -223,7 +271,7 @@ func (p *postgresDB) checkServer(ctx context.Context, s *session) error {
 func (p *postgresDB) connect(ctx context.Context, name string) (*session, error) {
 	config := p.config.Copy()
 	s := &session{statements: map[string]*pgconn.StatementDescription{}}
-	s.name = "switchhook " + name + " " + strings.ToLower(rand.Text())[:12]
+	s.name = "switchhook " + name + " " + p.process + " " + strings.ToLower(rand.Text())[:12]
 	config.RuntimeParams["application_name"] = s.name
 	c, err := pgconn.ConnectConfig(ctx, config)
 	if err != nil {
@@ -234,6 +282,12 @@ func (p *postgresDB) connect(ctx context.Context, name string) (*session, error)
 	settings := sessionSettings
 	if name == "bulk" || name == "beside" {
 		settings += bulkSettings
+	}
+	switch name {
+	case "bulk", "calls", "beside":
+		settings += writeSettings
+	case "members", "heart", "aside":
+		settings += memberSettings
 	}
 	if c.Conn().RemoteAddr().Network() != "unix" {
 		settings += keepalive
@@ -432,13 +486,16 @@ func (p *postgresDB) writeMany(rows int, f func(tx) error) error {
 }
 
 // writeNow makes a transaction beside all others.
-func (p *postgresDB) writeNow(f func(tx) error) (err error) {
-	ctx := context.Background()
-	s, err := p.beside.begin(ctx, "BEGIN")
+func (p *postgresDB) writeNow(f func(tx) error) error {
+	return p.writeOn(context.Background(), p.beside, f)
+}
+
+func (p *postgresDB) writeOn(ctx context.Context, x *sessions, f func(tx) error) (err error) {
+	s, err := x.begin(ctx, "BEGIN")
 	if err != nil {
 		return unavailable(err)
 	}
-	defer p.beside.put(s)
+	defer x.put(s)
 	defer func() {
 		if err != nil && outOfOrderPG(err) {
 			err = unavailable(err)
@@ -447,11 +504,18 @@ func (p *postgresDB) writeNow(f func(tx) error) (err error) {
 	t := &pgTx{db: p, s: s, ctx: ctx}
 	if err := f(t); err != nil {
 		if !s.conn.IsClosed() {
-			err = errors.Join(err, s.simple(ctx, "ROLLBACK"))
+			err = errors.Join(err, s.simple(context.Background(), "ROLLBACK"))
 		}
 		return err
 	}
 	return s.simple(ctx, "COMMIT")
+}
+
+func (p *postgresDB) change(f func(tx) error, what touched, base int64, after func(version int64)) error {
+	var version int64
+	u := unit{call: f, alone: true, change: &changing{what, base, &version}}
+	u.after = func() { after(version) }
+	return p.calls.do(u)
 }
 
 func (p *postgresDB) follow() (<-chan struct{}, func()) { return p.followers.follow() }
@@ -462,6 +526,7 @@ func (p *postgresDB) version(t tx) (version int64, err error) {
 }
 
 func (p *postgresDB) close() error {
+	p.stopNews()
 	p.hot.close()
 	p.calls.close()
 	p.release()
@@ -472,10 +537,9 @@ func (p *postgresDB) release() {
 	for _, w := range p.writers {
 		w.close()
 	}
-	for _, x := range []*sessions{p.pool, p.urgent, p.beside} {
+	for _, x := range []*sessions{p.pool, p.urgent, p.beside, p.members, p.heart, p.aside} {
 		x.close()
 	}
-	p.disown()
 }
 
 // query is run for one statement.
@@ -490,9 +554,9 @@ type pgTx struct {
 	s   *session
 	ctx context.Context
 
+	me       *self
 	attempts []*hook.Attempt // to be inserted when the transaction ends
-	trusted  bool            // what is configured cannot change before that
-	version  int64           // of what is configured
+	version  int64           // of what is configured, which cannot change before that
 }
 
 func (t *pgTx) exec(query string, args ...any) (int, error) {
@@ -541,17 +605,7 @@ func (t *pgTx) insertAttempt(a *hook.Attempt) error {
 }
 
 func (t *pgTx) publish(pubs []*intake.Publication) error {
-	if !t.trusted {
-		err := t.query(`SELECT pg_advisory_xact_lock_shared($1)`, func(row) error { return nil }, t.db.lock(lockDirectory))
-		if err != nil {
-			return err
-		}
-		if t.version, err = t.db.version(t); err != nil {
-			return err
-		}
-		t.trusted = true
-	}
-	list, err := t.db.unclaimed(t, pubs, t.version)
+	list, err := t.db.unclaimed(t, pubs)
 	if err != nil {
 		return err
 	}
@@ -591,31 +645,33 @@ type callEngine struct{ engineState }
 
 func (e *callEngine) transact(batch []unit) (err error) {
 	p, w := e.p, e.p.writers[1]
-	defer p.undecided.begin(e, p.attemptIDs)()
-	change := batch[len(batch)-1].alone
+	u := &batch[len(batch)-1]
+	me := p.self.Load()
 	first := []statement{{`SELECT pg_advisory_xact_lock($1)`, []any{p.lock(lockCalls)}}}
-	if change {
-		first = append(first, statement{`SELECT pg_advisory_xact_lock($1)`, []any{p.lock(lockDirectory)}})
+	if u.change != nil {
+		// Who publishes waits behind who waits for this one, so a node that stands still in
+		// a transaction must not hold it for long.
+		first = append(first, statement{"SET LOCAL lock_timeout = '2s'", nil},
+			statement{`SELECT pg_advisory_xact_lock($1)`, []any{p.lock(lockDirectory)}}, statement{"SET LOCAL lock_timeout = '10s'", nil})
 	}
-	first = append(first, statement{selectPlatform, nil})
-	t := &pgTx{db: p, ctx: context.Background(), trusted: change}
-	var owner int64
-	err = w.begin(first, func(_ int, r row) error {
-		if pr := r.(pgRow); len(pr.values) == 2 {
-			t.version, owner = r.int(0), r.int(1)
+	first = append(first, p.share(me), statement{selectPlatform, nil})
+	var is platformRow
+	err = w.begin(first, func(i int, r row) error {
+		if i == len(first)-1 {
+			is.scan(r)
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	t.s = w.s
-	if err := e.apply(t, batch, owner, change); err != nil {
+	t := &pgTx{db: p, s: w.s, ctx: context.Background(), me: me, version: is.version}
+	if err := e.apply(t, batch, &is, u.change); err != nil {
 		w.rollback()
 		return err
 	}
 	e.logged = e.logged || len(t.attempts) > 0
-	pieces, err := p.logged(t.ctx, t.attempts)
+	pieces, err := p.logged(t.ctx, me, is.horizon, t.attempts)
 	if err != nil {
 		w.rollback()
 		return err
@@ -623,72 +679,29 @@ func (e *callEngine) transact(batch []unit) (err error) {
 	return w.commit(pieces...)
 }
 
-func (e *callEngine) apply(t *pgTx, batch []unit, owner int64, change bool) error {
-	if err := e.p.stillOwner(owner); err != nil {
+// changing is a change of what is configured.
+type changing struct {
+	what touched
+	// base is the version that the change was worked out with. 0: any will do.
+	base    int64
+	version *int64 // that the change has made
+}
+
+func (e *callEngine) apply(t *pgTx, batch []unit, is *platformRow, change *changing) error {
+	if err := t.me.lives(is); err != nil {
 		return err
+	}
+	if change != nil && change.base != 0 && change.base != is.version {
+		return hook.ErrStale
 	}
 	for i := range batch {
 		if err := batch[i].call(t); err != nil {
 			return err
 		}
 	}
-	if !change {
+	if change == nil {
 		return nil
 	}
-	if err := e.p.mayChange(t); err != nil {
-		return err
-	}
-	_, err := t.exec(`UPDATE platform SET version = version + 1`)
-	return err
-}
-
-// mayChange refuses a change by a process that does not know how things are configured,
-// or that the one which delivers would not learn of.
-func (p *postgresDB) mayChange(t *pgTx) error {
-	if p.owner == 0 {
-		free := false
-		if err := t.query(`SELECT pg_try_advisory_xact_lock($1)`, func(r row) error { free = r.int(0) != 0; return nil }, p.lock(lockOwner)); err != nil {
-			return err
-		}
-		if !free {
-			return &hook.Error{Kind: hook.Conflict, Subject: "the platform", Detail: "is serving from this database; make the change through its API"}
-		}
-	}
-	if v := p.directory.Version(); v != t.version {
-		return &hook.Error{Kind: hook.Conflict, Subject: "the platform", Detail: fmt.Sprintf("has been changed by another process (it is at %d, this one knows %d); start again", t.version, v)}
-	}
-	return nil
-}
-
-// undecided knows from which id on log rows may still be committed.
-type undecided struct {
-	mu   sync.Mutex
-	from map[any]int64
-}
-
-// begin says that somebody takes ids now, and returns the function that says that they
-// are decided.
-func (u *undecided) begin(who any, ids *hook.IDs) (end func()) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.from == nil {
-		u.from = map[any]int64{}
-	}
-	u.from[who] = ids.Last()
-	return func() {
-		u.mu.Lock()
-		defer u.mu.Unlock()
-		delete(u.from, who)
-	}
-}
-
-// decided returns an id up to which every row is committed, or never will be.
-func (p *postgresDB) decided() int64 {
-	p.undecided.mu.Lock()
-	defer p.undecided.mu.Unlock()
-	last := p.attemptIDs.Last()
-	for _, id := range p.undecided.from {
-		last = min(last, id)
-	}
-	return last
+	*change.version = is.version + 1
+	return e.p.putChange(t, change.what)
 }

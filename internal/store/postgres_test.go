@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/switchhook/switchhook/internal/hook"
+	"github.com/switchhook/switchhook/internal/intake"
 	"github.com/switchhook/switchhook/internal/inventory"
 	"github.com/switchhook/switchhook/internal/pgtest"
 )
@@ -86,26 +88,60 @@ func TestSchemas(t *testing.T) {
 	}
 }
 
-// A process that does not serve must not change what one that does has in memory.
-func TestChangeBesideAPlatform(t *testing.T) {
+// What one process changes, the others know before they store anything that was matched
+// without it, and soon in any case.
+func TestChangeByAnother(t *testing.T) {
 	o := onPostgres(t)
-	first := open(t, o)
+	first, second := open(t, o), open(t, o)
+	defer first.Close()
+	defer second.Close()
 	setup(t, first, 1)
-	o.Deliver = false
-	beside := open(t, o)
-	defer beside.Close()
-	account := hook.Change{Accounts: []*hook.Account{{ID: "other"}}}
-	if err := beside.Change(account, now); kindOf(err) != hook.Conflict || !strings.Contains(err.Error(), "is serving") {
-		t.Errorf("while a platform serves: %v", err)
+	p := publication(second, 0)
+	must(t, second.Publish([]*intake.Publication{p}))
+	if !errors.Is(p.Err, intake.ErrStale) {
+		t.Fatalf("stored as matched without the change: %v", p.Err)
 	}
-	must(t, first.Change(hook.Change{Accounts: []*hook.Account{{ID: "another"}}}, now))
-	must(t, first.Close())
-	if err := beside.Change(account, now); kindOf(err) != hook.Conflict || !strings.Contains(err.Error(), "by another process") {
-		t.Errorf("of what it does not know: %v", err)
+	if got, want := dump(second.Directory()), dump(first.Directory()); got != want {
+		t.Errorf("the second knows\n%s\nwant\n%s", got, want)
 	}
-	again := open(t, o)
-	defer again.Close()
-	must(t, again.Change(account, now))
+	p.Version = second.Directory().Version()
+	must(t, second.Publish([]*intake.Publication{p}))
+	must(t, p.Err)
+
+	// Removals, too, and several changes at a time.
+	must(t, first.Change(hook.Change{
+		Users: []*hook.User{{Account: accountName, ID: "u", Groups: []string{"g"}}}, Groups: []hook.Group{{Account: accountName, ID: "g"}},
+		Installations: []hook.Installation{{App: "app", Account: accountName, User: "u"}}, Subscriptions: []*hook.Subscription{subscription(2)},
+	}, now))
+	must(t, first.Change(hook.Change{RemoveSubscriptions: []hook.SubscriptionKey{1}, RemoveInstallations: []hook.Installation{{App: "app", Account: accountName, User: "u"}}}, now))
+	must(t, second.sql.catchUp(t.Context()))
+	if got, want := dump(second.Directory()), dump(first.Directory()); got != want {
+		t.Errorf("the second knows\n%s\nwant\n%s", got, want)
+	}
+
+	// What is worked out with what was known before is refused, and known after.
+	c := hook.Change{Accounts: []*hook.Account{{ID: "other"}}, Version: second.Directory().Version()}
+	must(t, first.Change(hook.Change{RemoveApps: []string{"app"}, RemoveUsers: []hook.User{{Account: accountName, ID: "u"}}, RemoveGroups: []hook.Group{{Account: accountName, ID: "g"}}}, now))
+	if err := second.Change(c, now); !errors.Is(err, hook.ErrStale) {
+		t.Errorf("changed without knowing: %v", err)
+	}
+	c.Version = second.Directory().Version()
+	must(t, second.Change(c, now))
+	must(t, first.sql.catchUp(t.Context()))
+	if got, want := dump(second.Directory()), dump(first.Directory()); got != want {
+		t.Errorf("the second knows\n%s\nwant\n%s", got, want)
+	}
+
+	// Who has missed more than is kept reads everything again.
+	dial(t, o.Database).rows("DELETE FROM changes")
+	setup(t, first, 3)
+	must(t, first.Change(hook.Change{RemoveApps: []string{"app"}}, now))
+	setup(t, second, 4)
+	dial(t, o.Database).rows("DELETE FROM changes")
+	must(t, first.sql.catchUp(t.Context()))
+	if got, want := dump(second.Directory()), dump(first.Directory()); got != want {
+		t.Errorf("the second knows\n%s\nwant\n%s", got, want)
+	}
 }
 
 // Statements that run often, or on what may be large, find what they want by an index,
@@ -129,7 +165,7 @@ func TestPlansOnPostgres(t *testing.T) {
 			{deleteDueRows, strings.Repeat("bigint[], ", 3)}, {moveDueRows, strings.Repeat("bigint[], ", 8)},
 			{insertKeys, "text[], text[], bigint[], bytea[]"}, {selectKeyHolders, "bigint[], text[], text[]"},
 		},
-		"beside": {{selectDue + " FOR UPDATE SKIP LOCKED", ""}, {selectNext, ""}, {takeDueRows, "bigint, bigint[], bigint[], bigint[]"}},
+		"beside": {{selectDueRows, ""}, {selectNextRow, ""}, {takeDueRows, "bigint, bigint[], bigint[], bigint[]"}},
 	}
 	check := func(state string) {
 		for name, list := range sessions {
@@ -149,7 +185,7 @@ func TestPlansOnPostgres(t *testing.T) {
 				plan := c.rows("EXPLAIN EXECUTE " + statement + " (" + strings.TrimSuffix(strings.Repeat("NULL, ", parameters), ", ") + ")")
 				for _, line := range plan {
 					// Nodes are few, and keys are sorted before they are looked for.
-					if strings.Contains(line, "Seq Scan") && !strings.Contains(line, " on nodes") || strings.Contains(line, "Sort  (") && q.text != insertKeys {
+					if strings.Contains(line, "Seq Scan") && !strings.Contains(line, " on nodes") && !strings.Contains(line, " on platform") || strings.Contains(line, "Sort  (") && q.text != insertKeys {
 						t.Errorf("%s: %s\n\t%s", state, q.text, strings.Join(plan, "\n\t"))
 						break
 					}

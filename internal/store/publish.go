@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 
 	"zombiezen.com/go/sqlite"
 
@@ -23,7 +25,21 @@ func (db *DB) Publish(pubs []*intake.Publication) error {
 		}
 		p.TypeNumber = n
 	}
-	return db.sql.publish(pubs)
+	if err := db.sql.publish(pubs); err != nil {
+		return err
+	}
+	isStale := func(p *intake.Publication) bool { return errors.Is(p.Err, intake.ErrStale) }
+	if !slices.ContainsFunc(pubs, isStale) {
+		return nil
+	}
+	if err := db.sql.catchUp(context.Background()); err != nil {
+		for _, p := range pubs {
+			if isStale(p) {
+				p.Err = err
+			}
+		}
+	}
+	return nil
 }
 
 // typeNumber returns the number that stands for the event type in the store.
@@ -48,7 +64,11 @@ func (db *DB) typeNumber(name string) (int64, error) {
 // knownType returns the number of an event type of which something was published,
 // or 0.
 func (db *DB) knownType(name string) int64 {
-	n, _ := db.names.Load(name)
+	n, ok := db.names.Load(name)
+	if !ok && db.dialect.shared && name != "" {
+		db.learnNames()
+		n, _ = db.names.Load(name)
+	}
 	number, _ := n.(int64)
 	return number
 }
@@ -59,13 +79,25 @@ func (db *DB) putName(n int64, name string) {
 }
 
 func (db *DB) typeName(n int64) string {
-	name, _ := db.names.Load(n)
+	name, ok := db.names.Load(n)
+	if !ok && db.dialect.shared && n != 0 {
+		db.learnNames()
+		name, _ = db.names.Load(n)
+	}
 	s, _ := name.(string)
 	return s
 }
 
+// learnNames reads the event types anew, for another process may have published one
+// that was not known before.
+func (db *DB) learnNames() {
+	if err := db.loadNames(context.Background()); err != nil {
+		db.log.Warn("the names of event types could not be read", "err", err)
+	}
+}
+
 func (db *DB) loadNames(ctx context.Context) error {
-	return db.sql.read(ctx, func(t tx) error {
+	return db.sql.readAside(ctx, func(t tx) error {
 		return t.query(`SELECT id, name FROM event_names`, func(r row) error {
 			db.putName(r.int(0), r.text(1))
 			return nil

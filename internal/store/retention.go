@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/binary"
+	"math"
 	"time"
 
 	"github.com/switchhook/switchhook/internal/hook"
@@ -117,13 +118,22 @@ func expired(t tx) (below int64, err error) {
 
 // Cancel calls off outstanding deliveries of a subscription that are of an earlier
 // generation than the given one and in nobody's hand, at most limit of them, and
-// says whether there may be more. Each leaves a row in the log with the reason.
+// says whether there may be more. Each leaves a row in the log with the reason. With
+// the highest generation there is all are called off, if the subscription is in fact deleted.
 func (db *DB) Cancel(k hook.SubscriptionKey, generation int64, reason string, now time.Time, limit int) (more bool, err error) {
 	err = db.sql.write(func(t tx) error {
 		var rows []hook.Delivery
+		if generation == math.MaxInt64 {
+			// Another node may have made it, of which this one has not heard yet.
+			live := false
+			err := t.query(`SELECT 1 FROM subscriptions WHERE key = $1 AND deleted = 0`, func(row) error { live = true; return nil }, int64(k))
+			if more = false; err != nil || live {
+				return err
+			}
+		}
 		err := t.query(`
 			SELECT due_at, event_id, tries FROM due
-			WHERE subscription = $1 AND generation < $2 AND `+free+` LIMIT $3 `+db.dialect.skipLocked, func(r row) error {
+			WHERE subscription = $1 AND generation < $2 AND `+db.dialect.free+` LIMIT $3 `+db.dialect.skipLocked, func(r row) error {
 			rows = append(rows, hook.Delivery{
 				ID:    hook.DeliveryID{Event: hook.EventID(r.int(1)), Subscription: k},
 				Due:   fromMillis(r.int(0)),

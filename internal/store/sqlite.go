@@ -60,16 +60,17 @@ type sqliteDB struct {
 	checkpoint checkpoint
 	attemptIDs *hook.IDs
 	// typeNumber returns the number of an event type that is known, or 0.
-	typeNumber func(name string) int64
-	targets    map[hook.Target]int64 // the writer's: those that are stored
-	followers  followers
-	logged     bool // the writer's: log rows were added for which nobody was woken yet
+	typeNumber           func(name string) int64
+	host, programVersion string
+	targets              map[hook.Target]int64 // the writer's: those that are stored
+	followers            followers
+	logged               bool // the writer's: log rows were added for which nobody was woken yet
 
 	scratch []byte // the writer's
 }
 
 func openSQLite(ctx context.Context, file string, dir *hook.Directory, typeNumber func(string) int64, o Options) (_ *sqliteDB, err error) {
-	s := &sqliteDB{directory: dir, typeNumber: typeNumber, targets: map[hook.Target]int64{}}
+	s := &sqliteDB{directory: dir, typeNumber: typeNumber, host: o.Host, programVersion: o.Version, targets: map[hook.Target]int64{}}
 	s.committer = newCommitter(s, o)
 	defer func() {
 		if err != nil {
@@ -96,7 +97,7 @@ func openSQLite(ctx context.Context, file string, dir *hook.Directory, typeNumbe
 	}
 	if o.Deliver {
 		// Whoever opens the file owns it: what the process before had in hand is free.
-		for _, query := range []string{`DELETE FROM nodes`, `UPDATE outbox SET claimed_until = 0 WHERE state = 'pending' AND claimed_until > 0`} {
+		for _, query := range []string{`DELETE FROM nodes`, `UPDATE outbox SET claimed_until = 0, claimed_by = 0 WHERE state = 'pending' AND claimed_until > 0`} {
 			if err := sqlitex.ExecuteTransient(s.conn, query, nil); err != nil {
 				return nil, err
 			}
@@ -386,7 +387,17 @@ func (s *sqliteDB) follow() (<-chan struct{}, func()) { return s.followers.follo
 func (s *sqliteDB) version(tx) (int64, error) { return 1, nil }
 
 // decided: there is one writer, and what it commits is in the order of the ids.
-func (s *sqliteDB) decided() int64 { return math.MaxInt64 }
+func (s *sqliteDB) decided(context.Context) (int64, error) { return math.MaxInt64, nil }
+
+func (s *sqliteDB) readAside(ctx context.Context, f func(tx) error) error { return s.readNow(ctx, f) }
+
+func (s *sqliteDB) change(f func(tx) error, _ touched, _ int64, after func(version int64)) error {
+	return s.write(f, func() { after(0) })
+}
+
+func (s *sqliteDB) learn(c hook.Change, _ int64)  { s.directory.Apply(c) }
+func (s *sqliteDB) catchUp(context.Context) error { return nil }
+func (s *sqliteDB) node() int64                   { return 0 }
 
 func (s *sqliteDB) close() error {
 	s.committer.close()

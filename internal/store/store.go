@@ -28,10 +28,13 @@ type Options struct {
 	Database string
 	// Key seals the secrets that must be used again.
 	Key *seal.Key
-	// Deliver takes the database over for delivering: what another process had in
-	// hand is free again. Only one process at a time may do so; others can still read,
-	// and manage what a platform need not know at once.
+	// Deliver is for a process that delivers. Only one at a time may deliver from an SQLite
+	// file: it takes the file over, and what another process had in hand is free again.
+	// With PostgreSQL there may be several; see [DB.Join] and [DB.Listen].
 	Deliver bool
+	// Host and Version are what the others are told of this process: where it runs, and
+	// which version of the program it is.
+	Host, Version string
 	// Existing refuses a database in which there is nothing yet with [ErrEmpty]. It has
 	// no meaning for SQLite, where there is a file or there is none.
 	Existing bool
@@ -71,6 +74,14 @@ type backend interface {
 	// write runs f in a transaction that is durable when write returns. Then, and
 	// before any later write begins, it calls after.
 	write(f func(tx) error, after func()) error
+	// change is write for a change of what is configured, which touches something, worked
+	// out with the version base of it. If that is another one by now it fails with
+	// [hook.ErrStale]; 0 fits any. after is told the new version.
+	change(f func(tx) error, what touched, base int64, after func(version int64)) error
+	// learn makes the directory know of a change that was stored as a version.
+	learn(c hook.Change, version int64)
+	// catchUp makes the directory know of what other processes have changed.
+	catchUp(ctx context.Context) error
 	// read runs f on a snapshot, and so does readNow, for what deliveries or producers
 	// wait for.
 	read(ctx context.Context, f func(tx) error) error
@@ -90,7 +101,16 @@ type backend interface {
 	// version returns that of what is configured.
 	version(tx) (int64, error)
 	// decided returns the id of a log row up to which all that there will be are there.
-	decided() int64
+	decided(ctx context.Context) (int64, error)
+	// readAside is read for what may be asked in the middle of another transaction.
+	readAside(ctx context.Context, f func(tx) error) error
+
+	join(now time.Time, lease time.Duration) (deliver.Node, error)
+	renew(n deliver.Node, has deliver.Holding, now time.Time) (nodes int, err error)
+	leave(n deliver.Node) error
+	nextLapse(n deliver.Node, now time.Time) (lapsed bool, next time.Time, err error)
+	// node returns the id of the node that this process is: 0 if others need not know.
+	node() int64
 	// expireLog deletes the attempts and the events below these ids, or most of them.
 	expireLog(ctx context.Context, attempts, events int64) error
 	close() error
@@ -127,6 +147,12 @@ type dialect struct {
 	// skipLocked ends a query for rows that the transaction will change, and passes those
 	// over that another one is changing.
 	skipLocked string
+	// free is the condition for rows of due that nobody has in hand.
+	free string
+	// version is that of what is configured, as far as others may change it.
+	version string
+	// shared says that other processes write beside this one.
+	shared bool
 }
 
 // Open opens the database and brings its schema up to date. A file of a newer
@@ -142,13 +168,13 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	db := &DB{key: o.Key, directory: hook.NewDirectory(), mail: o.Mail, log: o.Log}
+	db := &DB{dialect: dialect{free: free, version: `0`}, key: o.Key, directory: hook.NewDirectory(), mail: o.Mail, log: o.Log}
 	name := path
 	var err error
 	if isSQLite {
 		db.sql, err = openSQLite(ctx, path, db.directory, db.knownType, o)
 	} else {
-		db.dialect.skipLocked, name = `FOR UPDATE SKIP LOCKED`, "the database"
+		db.dialect, name = dialect{skipLocked: `FOR UPDATE SKIP LOCKED`, free: freeOfNodes, version: `(SELECT version FROM platform)`, shared: true}, "the database"
 		db.sql, err = openPostgres(ctx, db.directory, db.knownType, o)
 	}
 	if err != nil {
@@ -159,6 +185,9 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		if err := load(ctx); err != nil {
 			return nil, fmt.Errorf("store: open %s: %w", name, errors.Join(err, db.sql.close()))
 		}
+	}
+	if p, ok := db.sql.(*postgresDB); ok {
+		p.opened(db, o.Deliver)
 	}
 	if o.Deliver && !o.Mail {
 		if err := db.endMails(time.Now()); err != nil { // on a full disk, which is no reason not to start
@@ -192,22 +221,28 @@ var errOtherKey = errors.New("the secrets in this database were sealed with anot
 // checkKey makes sure that the key is the one the database's secrets were sealed
 // with: found out at the start, rather than secret by secret.
 func (db *DB) checkKey(ctx context.Context) error {
-	var sealed []byte
-	err := db.sql.read(ctx, func(t tx) (err error) {
-		sealed, err = sealedKeyCheck(t)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if sealed == nil {
-		return db.sql.write(func(t tx) error {
+	for {
+		var sealed []byte
+		err := db.sql.read(ctx, func(t tx) (err error) {
+			sealed, err = sealedKeyCheck(t)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if sealed != nil {
+			return opensKeyCheck(db.key, sealed)
+		}
+		// If another process is faster, its key counts.
+		err = db.sql.write(func(t tx) error {
 			_, err := t.exec(`INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING`,
 				keyCheckName, db.key.Seal([]byte(keyCheckText), keyCheckPlace))
 			return err
 		}, nil)
+		if err != nil {
+			return err
+		}
 	}
-	return opensKeyCheck(db.key, sealed)
 }
 
 func sealedKeyCheck(t tx) (sealed []byte, err error) {

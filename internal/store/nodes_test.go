@@ -1,0 +1,362 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/switchhook/switchhook/internal/deliver"
+	"github.com/switchhook/switchhook/internal/hook"
+	"github.com/switchhook/switchhook/internal/intake"
+	"github.com/switchhook/switchhook/internal/outbox"
+)
+
+// nodesOn opens a database of PostgreSQL as several processes, each of which joins.
+func nodesOn(t *testing.T, o Options, n int) (all []*DB, nodes []deliver.Node) {
+	t.Helper()
+	for range n {
+		db := open(t, o)
+		t.Cleanup(func() { must(t, db.Close()) })
+		all, nodes = append(all, db), append(nodes, join(t, db, time.Minute))
+	}
+	return all, nodes
+}
+
+// However many nodes claim at a time, among whom some die and others join, no delivery is
+// in two living hands.
+func TestClaimsOfSeveralNodes(t *testing.T) {
+	const deliveries = 3000
+	all, nodes := nodesOn(t, onPostgres(t), 3)
+	setup(t, all[0], 1)
+	publish(t, all[0], deliveries, 1)
+	for _, db := range all {
+		must(t, db.sql.catchUp(t.Context()))
+	}
+	var mu sync.Mutex
+	holder := map[hook.EventID]int64{}
+	dead := map[int64]bool{}
+	var wg sync.WaitGroup
+	for i, db := range all {
+		wg.Go(func() {
+			n := nodes[i]
+			for range deliveries { // far more than it takes
+				claims, err := db.Claim(t.Context(), n, now, []deliver.Want{{Subscription: 1, Limit: 20, Bytes: plenty}})
+				must(t, err)
+				mu.Lock()
+				for _, d := range claims[0].Deliveries {
+					if h := holder[d.ID.Event]; h != 0 && !dead[h] {
+						t.Errorf("%v is in the hands of %d and %d", d.ID.Event, h, n.ID)
+					}
+					holder[d.ID.Event] = n.ID
+				}
+				mu.Unlock()
+				if len(claims[0].Deliveries) == 0 {
+					return
+				}
+				if rand.IntN(20) == 0 { // it leaves with all that it has, and another comes
+					mu.Lock()
+					dead[n.ID] = true
+					mu.Unlock()
+					must(t, db.Leave(n))
+					n = join(t, db, time.Minute)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	// What the dead had last may be free still.
+	free := claim(t, all[0], join(t, all[0], time.Minute), now, 1, deliveries)
+	for _, d := range free.Deliveries {
+		if h := holder[d.ID.Event]; !dead[h] {
+			t.Errorf("%v is free, though %d has it", d.ID.Event, h)
+		}
+	}
+	if len(holder) != deliveries {
+		t.Errorf("%d were claimed, want %d", len(holder), deliveries)
+	}
+}
+
+// What is owed to a subscription that one node has just made is not called off by others
+// that have not heard of it, whatever they do.
+func TestNewSubscriptionsOfOtherNodes(t *testing.T) {
+	all, nodes := nodesOn(t, onPostgres(t), 2)
+	setup(t, all[0], 1)
+	list := publish(t, all[0], 3, 1)
+	if more, err := all[1].Cancel(1, math.MaxInt64, "the subscription was deleted", now, 10); more || err != nil {
+		t.Errorf("called off: %v, %v", more, err)
+	}
+	c := claim(t, all[1], nodes[1], now, 1, 2)
+	if sub, _ := all[1].Directory().Subscription(1); sub == nil || len(c.Deliveries) != 2 {
+		t.Errorf("claimed %d, without knowing whose they are: %v", len(c.Deliveries), sub)
+	}
+	finish(t, all[1], nodes[1], c.Deliveries[0].Delivery, 400, now)
+	changed := subscription(1)
+	changed.Generation = 7
+	must(t, all[1].Change(hook.Change{Subscriptions: []*hook.Subscription{changed}}, now))
+	must(t, all[0].Resend(hook.DeliveryID{Event: list[0], Subscription: 1}, now, "by ann"))
+	for _, d := range claim(t, all[0], nodes[0], now, 1, 10).Deliveries {
+		if d.ID.Event == list[0] && d.Generation != 7 {
+			t.Errorf("resent as of generation %d", d.Generation)
+		}
+	}
+	must(t, all[0].Change(hook.Change{RemoveSubscriptions: []hook.SubscriptionKey{1}}, now))
+	if err := all[1].Resend(hook.DeliveryID{Event: list[0], Subscription: 1}, now, "by ann"); kindOf(err) != hook.Conflict {
+		t.Errorf("resent to a subscription that is gone: %v", err)
+	}
+}
+
+// Nodes never have the same slot, and what they give ids to never has the same id, also
+// if a slot's holder before had a clock that was ahead.
+func TestSlots(t *testing.T) {
+	all, nodes := nodesOn(t, onPostgres(t), 3)
+	if nodes[0].Slot == nodes[1].Slot || nodes[1].Slot == nodes[2].Slot || nodes[2].Slot == nodes[0].Slot {
+		t.Fatalf("nodes %+v", nodes)
+	}
+	setup(t, all[0], 1)
+	ahead := hook.NewIDs(nodes[0].Slot, 0)
+	p := publication(all[0], 0)
+	p.Event.ID = hook.EventID(ahead.Next(now.Add(time.Hour)))
+	must(t, all[0].Publish([]*intake.Publication{p}))
+	must(t, errors.Join(p.Err, all[0].Leave(nodes[0])))
+	next := join(t, all[1], time.Minute)
+	if next.Slot != nodes[0].Slot {
+		t.Errorf("slot %d, want the one that is free", next.Slot)
+	}
+	last, err := all[1].LastEvent(t.Context())
+	must(t, err)
+	ids := hook.NewIDs(0, 0)
+	ids.Become(next.Slot, int64(last))
+	if id := ids.Next(now); id <= int64(p.Event.ID) {
+		t.Errorf("the slot's next id is %v, after %v", hook.EventID(id), p.Event.ID)
+	}
+}
+
+// Of all nodes exactly one has a mail, and exactly one holds a round. Those of a node that
+// is gone are others'.
+func TestEachHasOneHolder(t *testing.T) {
+	all, nodes := nodesOn(t, onPostgres(t), 3)
+	setup(t, all[0], 1)
+	const mails = 30
+	for i := range mails {
+		must(t, all[0].PutMail(newMail(i)))
+	}
+	var mu sync.Mutex
+	times := map[int64]int{}
+	rounds := 0
+	var wg sync.WaitGroup
+	for _, db := range all {
+		wg.Go(func() {
+			for {
+				m, err := db.ClaimMail(now, now.Add(time.Hour))
+				must(t, err)
+				if m == nil {
+					break
+				}
+				mu.Lock()
+				times[m.ID]++
+				mu.Unlock()
+			}
+			for range 5 {
+				own, err := db.ClaimRound(1, hook.Production, time.Time{})
+				must(t, err)
+				mu.Lock()
+				if own {
+					rounds++
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	for id, n := range times {
+		if n != 1 {
+			t.Errorf("mail %d was handed out %d times", id, n)
+		}
+	}
+	if len(times) != mails || rounds != 5 { // the one that has it may ask again
+		t.Errorf("%d mails and %d rounds", len(times), rounds)
+	}
+	holder := -1
+	for i, db := range all {
+		if own, err := db.ClaimRound(1, hook.Production, time.Time{}); err == nil && own {
+			holder = i
+		}
+	}
+	other := (holder + 1) % len(all)
+	must(t, all[holder].Leave(nodes[holder]))
+	if own, err := all[other].ClaimRound(1, hook.Production, time.Time{}); err != nil || !own {
+		t.Errorf("the round of a node that is gone: %v, %v", own, err)
+	}
+	var freed []*outbox.Message
+	for {
+		m, err := all[other].ClaimMail(now, now.Add(time.Hour))
+		must(t, err)
+		if m == nil {
+			break
+		}
+		freed = append(freed, m)
+	}
+	if len(freed) == 0 {
+		t.Error("the mails of a node that is gone are in nobody's hand, and nobody gets them")
+	}
+
+	// When the round is over, there is none to be held by those who do not know it yet.
+	held := subscription(1)
+	held.Checked = now
+	must(t, all[other].Change(hook.Change{Subscriptions: []*hook.Subscription{held}}, now))
+	for i, db := range all {
+		if own, err := db.ClaimRound(1, hook.Production, time.Time{}); err != nil || own {
+			t.Errorf("node %d holds a round that is over: %v, %v", i, own, err)
+		}
+	}
+}
+
+// Whoever follows the log on one node sees the rows of all, each once, whatever the order
+// in which they are committed.
+func TestFollowOtherNodes(t *testing.T) {
+	const each = 150
+	o := onPostgres(t)
+	all, nodes := nodesOn(t, o, 3)
+	setup(t, all[0], 1)
+	publish(t, all[0], 3*each, 1)
+	for _, db := range all {
+		must(t, db.sql.catchUp(t.Context()))
+	}
+	var wg sync.WaitGroup
+	for i, db := range all {
+		wg.Go(func() {
+			for range each / 10 {
+				for _, d := range claim(t, db, nodes[i], now, 1, 10).Deliveries {
+					finish(t, db, nodes[i], d.Delivery, 204, time.Now().Add(time.Duration(rand.IntN(2000)-1000)*time.Millisecond)) // clocks differ
+				}
+			}
+		})
+	}
+	follow := func(db *DB) {
+		news, stop := db.Follow()
+		defer stop()
+		seen := map[int64]bool{}
+		after := int64(0)
+		deadline := time.After(time.Minute)
+		for len(seen) < 3*each {
+			select {
+			case <-news:
+			case <-deadline:
+				t.Errorf("%d rows of %d", len(seen), 3*each)
+				return
+			}
+			for more := true; more; {
+				var rows []hook.LogRow
+				var err error
+				rows, after, more, err = db.LogAfter(t.Context(), hook.LogQuery{}, after, 50)
+				must(t, err)
+				for _, r := range rows {
+					if seen[r.ID] {
+						t.Errorf("row %d came twice", r.ID)
+					}
+					seen[r.ID] = true
+				}
+			}
+		}
+	}
+	for range 2 { // neither of them writes
+		follower := open(t, o)
+		defer follower.Close()
+		wg.Go(func() { follow(follower) })
+	}
+	wg.Wait()
+}
+
+// An event type that one node has published first is known on the others by its name.
+func TestNamesOfOtherNodes(t *testing.T) {
+	all, _ := nodesOn(t, onPostgres(t), 2)
+	setup(t, all[0], 1)
+	p := publication(all[0], 0)
+	p.Event.Type = "shop.order_created"
+	must(t, all[0].Publish([]*intake.Publication{p}))
+	must(t, p.Err)
+	e, _, err := all[1].Event(t.Context(), p.Event.ID)
+	if err != nil || e.Type != p.Event.Type {
+		t.Errorf("the other node has %+v, %v", e, err)
+	}
+}
+
+// What nodes tell each other arrives, told by others and not by themselves.
+func TestNews(t *testing.T) {
+	all, nodes := nodesOn(t, onPostgres(t), 2)
+	type what struct {
+		by   int
+		kind string
+	}
+	heard := make(chan what, 1000)
+	for i, db := range all {
+		say := func(kind string) { heard <- what{i, kind} }
+		db.Listen(News{
+			Changed: func(c *hook.Change) func() { return func() { say(fmt.Sprint(len(c.Accounts), " accounts")) } },
+			Catalog: func() { say("catalog") },
+			Work: func(keys []hook.SubscriptionKey) {
+				if keys != nil {
+					say(fmt.Sprint("work ", keys))
+				}
+			},
+			Nodes: func() { say("nodes") },
+			Mail:  func() {},
+		})
+	}
+	await := func(want what) {
+		t.Helper()
+		for end := time.After(time.Minute); ; {
+			select {
+			case got := <-heard:
+				if got == want {
+					return
+				}
+				if got.by != want.by && got.kind == want.kind && got.kind != "nodes" {
+					t.Errorf("node %d heard what it said itself: %s", got.by, got.kind)
+				}
+			case <-end:
+				t.Fatalf("node %d does not hear %s", want.by, want.kind)
+			}
+		}
+	}
+	// It may not listen yet when the first is told.
+	for end := time.Now().Add(time.Minute); len(all[1].Directory().Accounts()) == 0 && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		must(t, all[0].Change(hook.Change{Accounts: []*hook.Account{{ID: accountName}}}, now))
+	}
+	await(what{1, "1 accounts"})
+	must(t, all[0].SetCheckMode("shop.order", hook.CheckOff))
+	await(what{1, "catalog"})
+	all[0].Tell(7, 5)
+	await(what{1, "work [5 7]"})
+	must(t, all[1].Leave(nodes[1]))
+	await(what{0, "nodes"})
+}
+
+// Of two processes that make a database's tables at the same time with different keys, one
+// is refused.
+func TestKeysOfNodesMustBeTheSame(t *testing.T) {
+	o := onPostgres(t)
+	dial(t, o.Database).rows("DELETE FROM settings WHERE name = 'key_check'")
+	var wg sync.WaitGroup
+	errs := make([]error, 4)
+	for i := range errs {
+		wg.Go(func() {
+			own := o
+			own.Key = testKey(t, byte(i))
+			db, err := Open(t.Context(), own)
+			if err == nil {
+				err = db.Close()
+			}
+			errs[i] = err
+		})
+	}
+	wg.Wait()
+	if n := len(slices.DeleteFunc(slices.Clone(errs), func(err error) bool { return err != nil })); n != 1 {
+		t.Errorf("%d of them are let in: %v", n, errs)
+	}
+}
