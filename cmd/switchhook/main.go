@@ -98,7 +98,7 @@ func newRoot() *cobra.Command {
 	root := group("switchhook", "A webhook platform with both ends of the wire",
 		newServe(), newDemo(), newApply(), newAccounts(), newApps(), newSubscriptions(), newEvents(), newDeliveries(), newExplain(), newLogs(), newListen(), newNotices(), newAudit(),
 		newSign(), newVerify(), newTrigger(), newDoctor(),
-		newKeys(), newStore(), newCatalog(), newCarriers(), newNumbers(), newSimulate(), newBench(), newBenchSink(), newVersion(),
+		newKeys(), newStore(), newCatalog(), newCarriers(), newNumbers(), newNodes(), newSimulate(), newBench(), newBenchSink(), newVersion(),
 		newReceive(), newInbox(), newBenchReceiver(),
 	)
 	root.SilenceUsage, root.SilenceErrors = true, true

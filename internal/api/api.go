@@ -50,6 +50,9 @@ type Store interface {
 	// DeletedSubscription returns one that the log still names, or nil.
 	DeletedSubscription(ctx context.Context, k hook.SubscriptionKey) (*hook.Subscription, error)
 
+	// Nodes returns those who deliver, by their slots.
+	Nodes(ctx context.Context) ([]hook.Node, error)
+
 	// Mails returns the latest messages of the outbox.
 	Mails(ctx context.Context, limit int) ([]*outbox.Message, error)
 	Mail(ctx context.Context, id int64) (*outbox.Message, error)
@@ -239,6 +242,7 @@ func (a *api) routes() map[string]route {
 		"GET " + operator + "/webhook_logs/stream": {read, a.followLog},
 
 		"GET " + operator + "/audit": {read, a.audit},
+		"GET " + operator + "/nodes": {read, a.nodes},
 
 		"GET " + operator + "/notices":       {read, a.notices},
 		"GET " + operator + "/notices/{id}":  {read, a.notice},
