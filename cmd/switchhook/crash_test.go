@@ -128,7 +128,7 @@ func (p *producers) missing(inboxes ...*inbox) (names []string) {
 // with what was in flight. What is repeated has the same request id and body.
 func TestKill(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) { testKill(t, install(t), 20) })
-	t.Run("postgres", func(t *testing.T) { testKill(t, installOn(t, pgtest.Database(t, nil)), 10) })
+	t.Run("postgres", func(t *testing.T) { testKill(t, installOn(t, pgtest.Database(t, nil)), 5) })
 }
 
 func testKill(t *testing.T, in *installation, rounds int) {

@@ -240,6 +240,8 @@ type inbox struct {
 	// before, if set, decides what becomes of a request, knowing how often its id
 	// arrived already: a status other than 0 is the answer.
 	before func(times int) int
+	// around, if set, is called with what takes a request.
+	around func(take func())
 	// each, if set, is called with every event when it arrives first.
 	each     func(*webhook.Event)
 	got      map[string]*letter // by request id
@@ -263,7 +265,7 @@ func openInbox(t testing.TB, name, secret string) *inbox {
 	}})
 	must(t, err)
 	take := r.Handler(func(_ context.Context, e *webhook.Event) error { return b.take(e) })
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	serve := func(w http.ResponseWriter, r *http.Request) {
 		b.mu.Lock()
 		before, times := b.before, 0
 		if l := b.got[r.Header.Get(webhook.HeaderRequestID)]; l != nil {
@@ -277,6 +279,13 @@ func openInbox(t testing.TB, name, secret string) *inbox {
 			}
 		}
 		take.ServeHTTP(w, r)
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if b.around == nil {
+			serve(w, r)
+		} else {
+			b.around(func() { serve(w, r) })
+		}
 	}))
 	t.Cleanup(s.Close)
 	b.url = s.URL

@@ -1,0 +1,445 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/switchhook/switchhook/internal/api"
+	"github.com/switchhook/switchhook/internal/pgtest"
+)
+
+// cluster is several nodes on one database, and producers that publish to those that
+// answer.
+type cluster struct {
+	t     *testing.T
+	in    *installation
+	args  []string
+	nodes []atomic.Pointer[running] // nil: it is not there at the moment
+
+	ctx  context.Context
+	stop context.CancelFunc
+	all  sync.WaitGroup
+
+	mu      sync.Mutex
+	acked   map[string]time.Time
+	refused int
+	faults  []string
+}
+
+func newCluster(t *testing.T, in *installation, nodes int, args ...string) *cluster {
+	c := &cluster{t: t, in: in, args: args, nodes: make([]atomic.Pointer[running], nodes), acked: map[string]time.Time{}}
+	c.ctx, c.stop = context.WithCancel(t.Context())
+	for i := range c.nodes {
+		c.start(i)
+	}
+	t.Cleanup(func() {
+		c.stop()
+		for i := range c.nodes {
+			if p := c.nodes[i].Load(); p != nil {
+				p.kill()
+			}
+		}
+		c.all.Wait()
+	})
+	return c
+}
+
+func (c *cluster) start(i int) { c.nodes[i].Store(c.in.serve(c.args...)) }
+
+// end ends a node with a signal, and expects it to end well if it could.
+func (c *cluster) end(i int, s syscall.Signal) {
+	c.t.Helper()
+	p := c.nodes[i].Swap(nil)
+	must(c.t, p.Process.Signal(s))
+	if err := p.Wait(); err != nil && s != syscall.SIGKILL {
+		c.t.Errorf("a node did not end well: %v\n%s", err, p.stderr.String())
+	}
+}
+
+// publish publishes single events, each to the next node, until the cluster stops.
+func (c *cluster) publish(names ...string) {
+	for _, name := range names {
+		c.all.Go(func() {
+			client := &http.Client{Transport: &http.Transport{}, Timeout: 30 * time.Second}
+			defer client.CloseIdleConnections()
+			for n := 0; c.ctx.Err() == nil; n++ {
+				p := c.nodes[n%len(c.nodes)].Load()
+				if p == nil {
+					continue
+				}
+				event := fmt.Sprint(name, n)
+				res, body, err := p.call(context.WithoutCancel(c.ctx), client, "POST", "/v2/events", "application/json", strings.NewReader(numbered(event)))
+				if err != nil { // it died, or was too slow
+					time.Sleep(time.Millisecond)
+					continue
+				}
+				c.note(event, res, body)
+			}
+		})
+	}
+}
+
+func (c *cluster) note(event string, res *http.Response, body []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case res.StatusCode == http.StatusAccepted && strings.Contains(string(body), `"deliveries":1`):
+		c.acked[event] = time.Now()
+	case res.StatusCode == http.StatusServiceUnavailable && res.Header.Get("Retry-After") != "":
+		c.refused++
+	default:
+		c.faults = append(c.faults, fmt.Sprintf("%s: status %d: %s", event, res.StatusCode, body))
+	}
+}
+
+func (c *cluster) counts() (acked, refused int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.acked), c.refused
+}
+
+// acks waits for so many more acknowledgements.
+func (c *cluster) acks(n int) {
+	c.t.Helper()
+	before, _ := c.counts()
+	waitFor(c.t, "more acknowledgements", func() bool { acked, _ := c.counts(); return acked >= before+n })
+}
+
+func (c *cluster) refusals(n int) {
+	c.t.Helper()
+	_, before := c.counts()
+	waitFor(c.t, "more refusals", func() bool { _, refused := c.counts(); return refused >= before+n })
+}
+
+// missing returns what was acknowledged and has not arrived.
+func (c *cluster) missing(b *inbox) (names []string) {
+	at := b.numbers()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name := range c.acked {
+		if _, ok := at[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// arrived waits for events.
+func (c *cluster) arrived(b *inbox, what string, names []string) {
+	c.t.Helper()
+	waitFor(c.t, what, func() bool {
+		at := b.numbers()
+		return !slices.ContainsFunc(names, func(name string) bool { _, ok := at[name]; return !ok })
+	})
+}
+
+// list returns the nodes that a node knows.
+func (c *cluster) list(of *running) []api.Node {
+	c.t.Helper()
+	var v struct{ Nodes []api.Node }
+	of.ask("GET", operator+"/nodes", "", http.StatusOK, &v)
+	return v.Nodes
+}
+
+// delivered ends the producers, waits until everything that was acknowledged is
+// delivered and on record, and ends the nodes.
+func (c *cluster) delivered(b *inbox) {
+	t := c.t
+	t.Helper()
+	c.stop()
+	c.all.Wait()
+	waitFor(t, "everything that was acknowledged", func() bool { return len(c.missing(b)) == 0 })
+	waitFor(t, "the last delivery's end", func() bool {
+		var list struct{ Deliveries []any }
+		c.nodes[0].Load().ask("GET", operator+"/deliveries?state=waiting", "", http.StatusOK, &list)
+		return len(list.Deliveries) == 0
+	})
+	for i := range c.nodes {
+		c.end(i, syscall.SIGTERM)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, f := range slices.Concat(b.faults, c.faults) {
+		t.Error(f)
+	}
+	ids := map[string]string{} // of requests, by event
+	for id, l := range b.got {
+		if other, ok := ids[l.event]; ok && other != id {
+			t.Errorf("%s arrived as %s and as %s", l.event, id, other)
+		}
+		ids[l.event] = id
+	}
+	t.Logf("%d acknowledged, %d refused, %d arrived, %d of them were repeated", len(c.acked), c.refused, len(b.got), b.repeated)
+}
+
+// gauge counts the requests that an endpoint has at a time.
+type gauge struct{ now, most atomic.Int32 }
+
+// around is for an inbox whose requests take a while each.
+func (g *gauge) around(take time.Duration) func(func()) {
+	return func(serve func()) {
+		n := g.now.Add(1)
+		defer g.now.Add(-1)
+		for most := g.most.Load(); n > most && !g.most.CompareAndSwap(most, n); most = g.most.Load() {
+		}
+		time.Sleep(take) // an endpoint that has something to do
+		serve()
+	}
+}
+
+// turns returns how often something is to be done: more often than usual with
+// SWITCHHOOK_TEST_ROUNDS.
+func turns(t *testing.T, usual int) int {
+	if text := os.Getenv("SWITCHHOOK_TEST_ROUNDS"); text != "" {
+		n, err := strconv.Atoi(text)
+		must(t, err)
+		return n
+	}
+	if testing.Short() {
+		return 2
+	}
+	return usual
+}
+
+// Three nodes under load, of which one after the other is killed and another is
+// stopped: everything that was acknowledged is delivered, and no endpoint gets more
+// requests at a time than its limit and the nodes' shares on top of it.
+func TestNodesComeAndGo(t *testing.T) {
+	const nodes, limit = 3, 8
+	const share = (limit + nodes - 1) / nodes
+	in := installOn(t, pgtest.Database(t, nil))
+	box := openInbox(t, "inbox", "secret-of-inbox")
+	var g gauge
+	box.around = g.around(3 * time.Millisecond)
+	c := newCluster(t, in, nodes, "--retry-steps", "200ms,200ms,200ms,200ms", "--in-flight", strconv.Itoa(limit))
+	c.nodes[0].Load().subscribe(box)
+	if all := c.list(c.nodes[2].Load()); len(all) != nodes || all[0].Slot == all[1].Slot || all[1].Slot == all[2].Slot {
+		t.Errorf("the nodes are %+v", all)
+	}
+	c.publish("A", "B", "C", "D")
+	inFlight := 0
+	n := turns(t, 10)
+	for round := range n {
+		c.acks(20)
+		killed, stopped := round%nodes, (round+1+rand.IntN(2))%nodes
+		c.end(killed, syscall.SIGKILL)
+		pending := c.missing(box)
+		inFlight += len(pending)
+		if round == n/2 { // the others need not wait for it to come back
+			c.arrived(box, fmt.Sprintf("what was in flight in round %d", round), pending)
+		}
+		c.end(stopped, syscall.SIGTERM)
+		c.start(killed)
+		c.start(stopped)
+		c.arrived(box, fmt.Sprintf("what was in flight in round %d", round), pending)
+	}
+	c.acks(20)
+	c.delivered(box)
+	t.Logf("%d were in flight when a node was killed; at most %d at a time for a limit of %d and %d nodes", inFlight, g.most.Load(), limit, nodes)
+	if most := int(g.most.Load()); most > limit+nodes*share {
+		t.Errorf("%d requests at a time, for a limit of %d and %d nodes with shares of %d", most, limit, nodes, share)
+	}
+	if inFlight == 0 {
+		t.Error("nothing was ever in flight: the test shows nothing")
+	}
+}
+
+// What is too much for the node where it was published, the others deliver too, each
+// with its share of what the endpoint may be given.
+func TestNodesShareTheWork(t *testing.T) {
+	const nodes, limit = 3, 4
+	in := installOn(t, pgtest.Database(t, nil))
+	box := openInbox(t, "inbox", "secret-of-inbox")
+	var g gauge
+	box.around = g.around(2 * time.Millisecond)
+	c := newCluster(t, in, nodes, "--in-flight", strconv.Itoa(limit))
+	first := c.nodes[0].Load()
+	first.subscribe(box)
+	waitFor(t, "what the nodes know of each other", func() bool { return len(c.list(first)) == nodes })
+	var events []string
+	for i := range 6000 {
+		name := fmt.Sprint("E", i)
+		c.acked[name] = time.Now()
+		events = append(events, numbered(name))
+	}
+	for batch := range slices.Chunk(events, 1000) {
+		first.ask("POST", "/v2/events", "["+strings.Join(batch, ",")+"]", http.StatusAccepted, nil)
+	}
+	helped := map[int]bool{}
+	waitFor(t, "the other nodes' help", func() bool {
+		for _, n := range c.list(first) {
+			if n.Held > 0 {
+				helped[n.Slot] = true
+			}
+		}
+		return len(helped) == nodes
+	})
+	c.delivered(box)
+	if most := int(g.most.Load()); most > limit+nodes-1 {
+		t.Errorf("%d requests at a time, for a limit of %d and %d nodes", most, limit, nodes)
+	}
+	if box.repeated > 0 {
+		t.Errorf("%d deliveries were made twice", box.repeated)
+	}
+}
+
+// A node that stands still for longer than its lease loses what it had in hand to the
+// others. When it goes on it writes nothing of that, joins them anew and serves again.
+func TestNodeStandsStill(t *testing.T) {
+	in := installOn(t, pgtest.Database(t, nil))
+	box := openInbox(t, "inbox", "secret-of-inbox")
+	var g gauge
+	box.around = g.around(5 * time.Millisecond)
+	c := newCluster(t, in, 2, "--retry-steps", "200ms,200ms,200ms,200ms", "--in-flight", "8")
+	moving, still := c.nodes[0].Load(), c.nodes[1].Load()
+	moving.subscribe(box)
+	c.publish("A", "B", "C", "D")
+	for range turns(t, 2) {
+		c.acks(100)
+		before := c.list(moving)
+		c.nodes[1].Store(nil)
+		must(t, still.Process.Signal(syscall.SIGSTOP))
+		pending := c.missing(box)
+		waitFor(t, "what the other node does without it", func() bool { return len(c.list(moving)) == 1 })
+		c.arrived(box, "what it had in hand", pending)
+		c.acks(100)
+		must(t, still.Process.Signal(syscall.SIGCONT))
+		waitFor(t, "the node that stood still", func() bool { return len(c.list(moving)) == 2 })
+		if after := c.list(moving); slices.ContainsFunc(after, func(n api.Node) bool { return n.ID == before[1].ID }) && after[0].ID == before[0].ID {
+			t.Errorf("it is the same node again: %+v, before %+v", after, before)
+		}
+		c.nodes[1].Store(still)
+		// It takes what is published with it, and delivers.
+		waitFor(t, "what it accepts", func() bool {
+			name := fmt.Sprint("again", rand.Uint32())
+			res, body, err := still.call(t.Context(), http.DefaultClient, "POST", "/v2/events", "application/json", strings.NewReader(numbered(name)))
+			must(t, err)
+			c.note(name, res, body)
+			return res.StatusCode == http.StatusAccepted
+		})
+	}
+	c.delivered(box)
+}
+
+// When the primary dies under load and its standby is promoted, both nodes find it, and
+// nothing that either has acknowledged is lost. Meanwhile producers are told to try again
+// later.
+func TestFailoverOfNodes(t *testing.T) {
+	primary := pgtest.Start(t)
+	standby := primary.Standby(t)
+	both, err := url.Parse(primary.URL())
+	must(t, err)
+	q := both.Query()
+	q.Set("host", filepath.Dir(primary.Socket())+","+filepath.Dir(standby.Socket()))
+	both.RawQuery = q.Encode()
+	in := installOn(t, both.String())
+	box := openInbox(t, "inbox", "secret-of-inbox")
+	c := newCluster(t, in, 2, "--retry-steps", "200ms,200ms,200ms")
+	c.nodes[0].Load().subscribe(box)
+	c.publish("A", "B", "C", "D")
+	c.acks(200)
+	must(t, primary.Kill())
+	c.refusals(2)
+	must(t, standby.Promote())
+	c.acks(200)
+	c.delivered(box)
+}
+
+// Two nodes whose database is stopped and dies go on by themselves when it is back.
+func TestDatabaseOfNodesGoesAway(t *testing.T) {
+	server := pgtest.Start(t)
+	in := installOn(t, server.URL())
+	box := openInbox(t, "inbox", "secret-of-inbox")
+	c := newCluster(t, in, 2, "--retry-steps", "200ms,200ms,200ms")
+	c.nodes[0].Load().subscribe(box)
+	c.publish("A", "B", "C")
+	for i, end := range []func() error{server.Stop, server.Kill, server.Stop} {
+		c.acks(50)
+		must(t, end())
+		if i > 0 { // else it is back before anybody notices
+			c.refusals(2)
+		}
+		must(t, server.Run())
+	}
+	c.acks(50)
+	c.delivered(box)
+}
+
+// Whatever is done on one node holds on the other from when it was answered: what is
+// subscribed gets what is published, a key stands for the same event, a page goes on,
+// an event type is known, and a token is good.
+func TestNodesAreOnePlatform(t *testing.T) {
+	in := installOn(t, pgtest.Database(t, nil))
+	c := newCluster(t, in, 2)
+	one, other := c.nodes[0].Load(), c.nodes[1].Load()
+	var boxes []*inbox
+	for i := range 5 {
+		boxes = append(boxes, openInbox(t, fmt.Sprint("inbox", i), "secret-of-inbox"))
+		c.nodes[i%2].Load().subscribe(boxes...)
+		var receipt struct {
+			ID         string `json:"event_id"`
+			Deliveries int
+		}
+		event := strings.TrimSuffix(numbered(fmt.Sprint("E", i)), "}") + fmt.Sprintf(`,"$routing":{"idempotency_key":"%d"}}`, i)
+		c.nodes[(i+1)%2].Load().ask("POST", "/v2/events", event, http.StatusAccepted, &receipt)
+		if receipt.Deliveries != len(boxes) {
+			t.Errorf("%d deliveries to %d subscriptions", receipt.Deliveries, len(boxes))
+		}
+		first := receipt.ID
+		c.nodes[i%2].Load().ask("POST", "/v2/events", event, http.StatusAccepted, &receipt)
+		if receipt.ID != first {
+			t.Errorf("under the same key, %s and %s", first, receipt.ID)
+		}
+	}
+	type page struct {
+		Deliveries []struct{ ID string }
+		Next       string `json:"next_page_token"`
+	}
+	var a, b page
+	one.ask("GET", operator+"/deliveries?page_size=10", "", http.StatusOK, &a)
+	other.ask("GET", operator+"/deliveries?page_size=10&next_page_token="+url.QueryEscape(a.Next), "", http.StatusOK, &b)
+	if len(a.Deliveries)+len(b.Deliveries) != 1+2+3+4+5 {
+		t.Errorf("two pages have %d and %d deliveries", len(a.Deliveries), len(b.Deliveries))
+	}
+
+	doc := `{"openapi":"3.1.0","info":{"title":"Shop","version":"1"},"webhooks":{"shop.order_created":{"post":{"requestBody":{"content":{"application/json":{"schema":{"type":"object"}}}}}}}}`
+	one.ask("POST", operator+"/catalog?product=shop", doc, http.StatusOK, nil)
+	other.ask("POST", "/v2/events", `{"event":"shop.order_created","payload":{"account_id":"customer"}}`, http.StatusAccepted, nil)
+	var apps struct{ Apps []api.App }
+	one.ask("GET", operator+"/apps", "", http.StatusOK, &apps)
+	var app api.ClientSecret
+	one.ask("POST", operator+"/apps/"+apps.Apps[0].ID+"/client_secret", `{}`, http.StatusOK, &app)
+	var token api.AccessToken
+	waitFor(t, "the new secret on the other node", func() bool {
+		req, err := http.NewRequestWithContext(t.Context(), "POST", other.url+"/oauth/token?grant_type=client_credentials", nil)
+		must(t, err)
+		req.SetBasicAuth(app.ClientID, app.ClientSecret)
+		res, err := http.DefaultClient.Do(req)
+		must(t, err)
+		defer res.Body.Close()
+		return res.StatusCode == http.StatusOK && json.NewDecoder(res.Body).Decode(&token) == nil
+	})
+	req, err := http.NewRequestWithContext(t.Context(), "GET", one.url+"/v2/marketplace/app/event_subscription", nil)
+	must(t, err)
+	req.Header.Set("Authorization", "Bearer "+token.Token)
+	res, err := http.DefaultClient.Do(req)
+	must(t, err)
+	must(t, res.Body.Close())
+	if res.StatusCode != http.StatusOK {
+		t.Errorf("a token of the other node: status %d", res.StatusCode)
+	}
+}
