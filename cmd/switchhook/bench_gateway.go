@@ -196,6 +196,7 @@ type gatewaySender struct {
 	head   string // up to what differs
 	body   []byte
 	digits int // where the event's number is in the body
+	at     int // and where its event_ts
 	buf    []byte
 }
 
@@ -211,6 +212,7 @@ func dialGateway(ctx context.Context, url string) (*gatewaySender, error) {
 	}
 	s := &gatewaySender{conn: conn, in: bufio.NewReader(conn), signer: signer, body: event(nil, 0, 1)}
 	s.digits = bytes.Index(s.body, numberMark) + len(numberMark) + 1
+	s.at = bytes.Index(s.body, []byte(`"event_ts":`)) + len(`"event_ts":`)
 	s.head = "POST /webhooks HTTP/1.1\r\nHost: gateway\r\nContent-Type: " + webhook.ContentType + "\r\nAccept-Encoding: gzip\r\n" +
 		"User-Agent: " + userAgent() + "\r\nClientid: AAAAAAAAAAAAAAAAAAAAAA\r\nX-Zm-Trackingid: v=2.0;clid=us;rid=WEB_00000000000000000000000000000000\r\n" +
 		"Traceparent: 00-00000000000000000000000000000000-0000000000000001-01\r\nContent-Length: " + strconv.Itoa(len(s.body)) + "\r\n"
@@ -219,18 +221,25 @@ func dialGateway(ctx context.Context, url string) (*gatewaySender, error) {
 
 // request returns event number n as the platform sends it.
 func (s *gatewaySender) request(n int) []byte {
+	now := time.Now()
 	digits := s.body[s.digits:][:10]
-	for i := range digits {
-		digits[len(digits)-1-i] = byte('0' + n%10)
-		n /= 10
-	}
-	timestamp, signature := s.signer.Sign(time.Now(), s.body)
+	writeDigits(digits, int64(n))
+	writeDigits(s.body[s.at:][:13], now.UnixMilli()) // the inbox finds duplicates by it
+	timestamp, signature := s.signer.Sign(now, s.body)
 	s.buf = append(s.buf[:0], s.head...)
 	s.buf = append(append(s.buf, "X-Zm-Request-Timestamp: "...), timestamp...)
 	s.buf = append(append(s.buf, "\r\nX-Zm-Signature: "...), signature...)
 	s.buf = append(append(s.buf, "\r\nX-Zm-Request-Id: 00000000_0000_0000_0000_00"...), digits...)
 	s.buf = append(append(s.buf, "\r\n\r\n"...), s.body...)
 	return s.buf
+}
+
+// writeDigits writes n over dst, with zeros before it.
+func writeDigits(dst []byte, n int64) {
+	for i := len(dst) - 1; i >= 0; i-- {
+		dst[i] = byte('0' + n%10)
+		n /= 10
+	}
 }
 
 // exchange sends a request and returns the status of its answer, which has no body.
