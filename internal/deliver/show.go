@@ -42,6 +42,8 @@ type Standing struct {
 	InFlight, Recording, Unrecorded int
 	// Stored are the subscriptions for which there is more in the store that is due.
 	Stored int
+	// Nodes share the work, as far as this one knows, which is one of them.
+	Nodes int
 }
 
 // lookLanes is how many lanes are looked at without letting anybody else in between.
@@ -75,5 +77,6 @@ func (s *Sender) Standing() (v Standing) {
 		v.Deepest = max(v.Deepest, held)
 	}
 	v.InHand, v.Bytes, v.InFlight, v.Recording, v.Unrecorded = s.held, s.bytes, s.flying, s.recording, len(s.failed)
+	v.Nodes = s.nodes
 	return v
 }

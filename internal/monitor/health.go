@@ -72,6 +72,7 @@ type StoreHealth struct {
 
 // DeliveryHealth is how delivering goes.
 type DeliveryHealth struct {
+	Nodes     int `json:"nodes"`            // that share the work, as far as this one knows
 	Endpoints int `json:"endpoints"`        // that have something in hand
 	Spared    int `json:"endpoints_spared"` // whose circuit breaker is open
 	InFlight  int `json:"in_flight"`
@@ -105,7 +106,7 @@ func (m *Monitor) Health(ctx context.Context) Health {
 		return h
 	}
 	v := p.Sender.Standing()
-	h.Delivery = &DeliveryHealth{Endpoints: v.Lanes, Spared: v.Spared, InFlight: v.InFlight, InHand: v.InHand, Deepest: v.Deepest, Unrecorded: v.Unrecorded}
+	h.Delivery = &DeliveryHealth{Nodes: v.Nodes, Endpoints: v.Lanes, Spared: v.Spared, InFlight: v.InFlight, InHand: v.InHand, Deepest: v.Deepest, Unrecorded: v.Unrecorded}
 	if n, more, err := m.waiting.count(ctx, p.Store); err != nil {
 		alarm("what is outstanding cannot be counted: %v", err)
 	} else {
@@ -235,16 +236,17 @@ var (
 	descLanes       = gauge("lanes", "Endpoints that have deliveries in hand or requests under way.")
 	descSpared      = gauge("lanes_spared", "Endpoints that have not answered for a while and are sent nothing (circuit breaker open).")
 	descDeepest     = gauge("lane_depth_max", "Deliveries that the endpoint with the most of them has in hand.")
-	descInHand      = gauge("deliveries_in_hand", "Deliveries in memory: waiting for their turn, under way, or being recorded.")
+	descInHand      = gauge("deliveries_in_hand", "Deliveries in memory, which this node has a lease on: waiting for their turn, under way, or being recorded.")
 	descBytes       = gauge("deliveries_in_hand_bytes", "Bytes of the bodies of deliveries in memory.")
 	descInFlight    = gauge("attempts_in_flight", "Requests under way.")
 	descRecording   = gauge("attempts_recording", "Attempts that have ended and are not durable yet.")
 	descStored      = gauge("subscriptions_behind", "Subscriptions that have deliveries due in the store which do not fit into memory.")
+	descNodes       = gauge("nodes", "Nodes that share the work, as far as this one knows, which is one of them.")
 	descOutstanding = gauge("deliveries_outstanding", "Deliveries that are outstanding, in memory or in the store, due now or later. Counted up to 1000000, which stands for that many or more, and not more often than costs a hundredth of a processor.")
 )
 
 var descs = []*prometheus.Desc{
-	descReady, descWritable, descLanes, descSpared, descDeepest, descInHand, descBytes, descInFlight, descRecording, descStored, descOutstanding,
+	descReady, descWritable, descLanes, descSpared, descDeepest, descInHand, descBytes, descInFlight, descRecording, descStored, descNodes, descOutstanding,
 }
 
 // Describe names the numbers.
@@ -277,7 +279,7 @@ func (s *standing) Collect(to chan<- prometheus.Metric) {
 	v := p.Sender.Standing()
 	for d, n := range map[*prometheus.Desc]int{
 		descLanes: v.Lanes, descSpared: v.Spared, descDeepest: v.Deepest, descInHand: v.InHand, descBytes: v.Bytes,
-		descInFlight: v.InFlight, descRecording: v.Recording, descStored: v.Stored,
+		descInFlight: v.InFlight, descRecording: v.Recording, descStored: v.Stored, descNodes: v.Nodes,
 	} {
 		set(d, float64(n))
 	}
