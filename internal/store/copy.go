@@ -102,7 +102,7 @@ type copyColumn struct {
 var notCopied = []string{"nodes"}
 
 // freed are the columns that say in whose hand a row is.
-var freed = map[string]string{"due": "node", "outbox": "claimed_until"}
+var freed = map[string][]string{"due": {"node"}, "outbox": {"claimed_until", "claimed_by"}}
 
 func (c *copier) openSource(ctx context.Context, o Copying) (err error) {
 	file := strings.TrimPrefix(o.From, "sqlite:")
@@ -156,7 +156,7 @@ func (c *copier) openSource(ctx context.Context, o Copying) (err error) {
 		}
 		x := &copyTable{name: name}
 		err = t.query(`SELECT name FROM pragma_table_info($1)`, func(r row) error {
-			x.columns = append(x.columns, copyColumn{name: r.text(0), freed: freed[name] == r.text(0)})
+			x.columns = append(x.columns, copyColumn{name: r.text(0), freed: slices.Contains(freed[name], r.text(0))})
 			return nil
 		}, name)
 		if err == nil {
