@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -503,12 +504,13 @@ func TestRoundsOfOtherNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		s := w.add(1, time.Now().Add(-2*Every)) // it is due
-		lives := true
+		var lives atomic.Bool
+		lives.Store(true)
 		w.Claim = func(k hook.SubscriptionKey, in hook.AppState, checked time.Time) (bool, error) {
 			if k != s.Key || in != hook.Production || !checked.Equal(s.Checked) {
 				t.Errorf("claimed %d %s of %v", k, in, checked)
 			}
-			return !lives, nil
+			return !lives.Load(), nil
 		}
 		stop := w.run()
 		time.Sleep(time.Minute)
@@ -516,7 +518,7 @@ func TestRoundsOfOtherNodes(t *testing.T) {
 		if n := len(w.asked); n != 0 {
 			t.Errorf("%d were asked", n)
 		}
-		lives = false
+		lives.Store(false)
 		time.Sleep(elsewhere)
 		synctest.Wait()
 		if n := len(w.asked[name(s.ID, hook.Production)]); n != 1 {
