@@ -45,7 +45,7 @@ var arrows = map[string][]string{
 	"internal/simulate":  {"internal/hook", "internal/number"},
 
 	// The store knows the others only for the types that it keeps.
-	"internal/store": {"internal/deliver", "internal/hook", "internal/intake", "internal/inventory", "internal/number", "internal/outbox", "internal/seal"},
+	"internal/store": {"internal/deliver", "internal/hook", "internal/intake", "internal/inventory", "internal/number", "internal/outbox", "internal/seal", "internal/sqlitefile"},
 
 	"internal/capture":  {},
 	"internal/sample":   {"internal/canon", "internal/catalog"},
@@ -57,16 +57,17 @@ var arrows = map[string][]string{
 	"internal/forward/nats":     {"internal/forward"},
 	"internal/forward/postgres": {"internal/forward", "internal/inbox", "webhook/numbermanagement"},
 
-	"internal/admin":    {},
-	"internal/canon":    {},
-	"internal/dnstest":  {},
-	"internal/hook":     {},
-	"internal/inbox":    {},
-	"internal/memnet":   {},
-	"internal/pgtest":   {},
-	"internal/seal":     {},
-	"internal/smtptest": {},
-	"webhook":           {},
+	"internal/admin":      {},
+	"internal/canon":      {},
+	"internal/dnstest":    {},
+	"internal/hook":       {},
+	"internal/inbox":      {"internal/sqlitefile"},
+	"internal/memnet":     {},
+	"internal/pgtest":     {},
+	"internal/seal":       {},
+	"internal/sqlitefile": {},
+	"internal/smtptest":   {},
+	"webhook":             {},
 
 	"webhook/numbermanagement": {"webhook"},
 	"webhook/webhooktest":      {"internal/canon", "webhook"},

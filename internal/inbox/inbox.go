@@ -22,6 +22,8 @@ import (
 	"github.com/gofrs/flock"
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/switchhook/switchhook/internal/sqlitefile"
 )
 
 // MinHorizon is the shortest time for which duplicates can be recognised: the platform
@@ -144,7 +146,7 @@ type Inbox struct {
 	timer   *time.Timer // for what is pending and nothing else is committed with
 
 	changes    changes
-	checkpoint checkpoint
+	checkpoint sqlitefile.Checkpoint
 	trouble    trouble // the writer's
 	broken     atomic.Bool
 	ids        recent // the writer's

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"zombiezen.com/go/sqlite"
+
+	"github.com/switchhook/switchhook/internal/sqlitefile"
 )
 
 const (
@@ -97,7 +99,7 @@ func (b *Inbox) run() {
 				break
 			}
 			ok := b.commit(batch, progress)
-			b.checkpoint.step(b.conn, b.log)
+			b.checkpoint.Step(b.conn, b.log)
 			if !ok && len(batch) == 0 {
 				if closing {
 					return // forwarders will repeat something
@@ -114,7 +116,7 @@ func (b *Inbox) run() {
 // another.
 func (b *Inbox) commit(batch []unit, progress map[string]Progress) (ok bool) {
 	err := b.transact(batch, progress)
-	if err != nil && len(batch) > 1 && !outOfOrder(err) {
+	if err != nil && len(batch) > 1 && !sqlitefile.OutOfOrder(err) {
 		for i := range batch {
 			ok = b.commit(batch[i:i+1], progress)
 			progress = nil
@@ -124,7 +126,7 @@ func (b *Inbox) commit(batch []unit, progress map[string]Progress) (ok bool) {
 	b.report(err, len(batch))
 	if err != nil {
 		b.keepProgress(progress)
-		if outOfOrder(err) {
+		if sqlitefile.OutOfOrder(err) {
 			err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 	}
@@ -141,7 +143,7 @@ func (b *Inbox) transact(batch []unit, progress map[string]Progress) error {
 	if _, err := exec(b.conn, "BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
-	size := commitBytes
+	size := sqlitefile.CommitBytes
 	err := saveProgress(b.conn, progress)
 	if err == nil && len(batch) == 0 && len(progress) == 0 {
 		_, err = exec(b.conn, probe, time.Now())
@@ -155,7 +157,7 @@ func (b *Inbox) transact(batch []unit, progress map[string]Progress) error {
 	}
 	if err == nil {
 		_, err = exec(b.conn, "COMMIT")
-		b.checkpoint.written += size
+		b.checkpoint.Add(size)
 	}
 	if err != nil && !b.conn.AutocommitEnabled() {
 		_, rollback := exec(b.conn, "ROLLBACK")
@@ -174,7 +176,7 @@ type trouble struct {
 func (b *Inbox) report(err error, units int) {
 	t := &b.trouble
 	switch now := time.Now(); {
-	case err != nil && outOfOrder(err):
+	case err != nil && sqlitefile.OutOfOrder(err):
 		if t.since.IsZero() {
 			t.since = now
 		}
@@ -192,15 +194,6 @@ func (b *Inbox) report(err error, units int) {
 // Writable reports whether the last attempt to write succeeded. While it did not,
 // there is one each second.
 func (b *Inbox) Writable() bool { return !b.broken.Load() }
-
-// outOfOrder reports whether it is the disk that failed, and not a statement.
-func outOfOrder(err error) bool {
-	switch sqlite.ErrCode(err).ToPrimary() {
-	case sqlite.ResultFull, sqlite.ResultIOErr, sqlite.ResultReadOnly, sqlite.ResultCantOpen, sqlite.ResultNoMem, sqlite.ResultBusy, sqlite.ResultLocked:
-		return true
-	}
-	return false
-}
 
 // read lets f read from one state of the inbox.
 func (b *Inbox) read(ctx context.Context, f func(*sqlite.Conn) error) error {

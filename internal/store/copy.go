@@ -18,6 +18,7 @@ import (
 	"zombiezen.com/go/sqlite"
 
 	"github.com/switchhook/switchhook/internal/seal"
+	"github.com/switchhook/switchhook/internal/sqlitefile"
 )
 
 // Copying says which platform is to be copied where.
@@ -109,29 +110,26 @@ func (c *copier) openSource(ctx context.Context, o Copying) (err error) {
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 		return errors.New("there is no such file")
 	}
-	c.lock = flock.New(file+".lock", flock.SetPermissions(0o600))
-	if ok, err := c.lock.TryLock(); err != nil {
-		return err
-	} else if !ok {
-		c.lock = nil
-		return errors.New("a platform is serving from it; stop that first, or what it does meanwhile would not be in the copy")
-	}
-	if c.from, err = openConn(file, sqlite.OpenReadWrite); err != nil {
-		return err
-	}
-	c.from.SetInterrupt(ctx.Done())
-	files, err := migrationFiles()
+	c.lock, err = sqlitefile.Lock(file, "a platform is serving from it; stop that first, or what it does meanwhile would not be in the copy")
 	if err != nil {
 		return err
 	}
-	version, err := pragmaInt(c.from, "user_version")
+	if c.from, err = databaseKind.Open(file); err != nil {
+		return err
+	}
+	c.from.SetInterrupt(ctx.Done())
+	steps, err := databaseKind.Steps()
+	if err != nil {
+		return err
+	}
+	version, err := sqlitefile.PragmaInt(c.from, "user_version")
 	switch {
 	case err != nil:
 		return err
 	case version == 0:
 		return errors.New("there is no platform in it")
-	case version < len(files):
-		return fmt.Errorf("its schema has version %d, that of this program is %d: start this version of switchhook on it once (switchhook serve), which brings it up to date, and stop it again", version, len(files))
+	case version < len(steps):
+		return fmt.Errorf("its schema has version %d, that of this program is %d: start this version of switchhook on it once (switchhook serve), which brings it up to date, and stop it again", version, len(steps))
 	}
 	if err := run(c.from, "BEGIN"); err != nil { // one snapshot for all tables
 		return err

@@ -273,6 +273,6 @@ func (s *sqliteDB) applyFinish(f *deliver.Finished) error {
 			}
 		}
 	}
-	s.checkpoint.add(400 + len(f.Attempt.Response.Header) + len(f.Attempt.Response.Body))
+	s.checkpoint.Add(400 + len(f.Attempt.Response.Header) + len(f.Attempt.Response.Body))
 	return sqliteTx{s.conn, s}.insertAttempt(&f.Attempt)
 }

@@ -21,7 +21,7 @@ func earlier(t *testing.T, o Options, steps int, fill func(exec func(query strin
 	t.Helper()
 	c, err := sqlite.OpenConn(strings.TrimPrefix(o.Database, "sqlite:"), sqlite.OpenReadWrite|sqlite.OpenCreate)
 	must(t, err)
-	files, err := migrationFiles()
+	files, err := databaseKind.Steps()
 	must(t, err)
 	schema := sqlitemigration.Schema{AppID: applicationID}
 	for _, f := range files[:steps] {

@@ -171,7 +171,7 @@ func (s *sqliteDB) applyPublish(pubs []*intake.Publication) error {
 				return err
 			}
 		}
-		s.checkpoint.add(2 * (100 + len(e.Body) + 60*len(p.Owed)))
+		s.checkpoint.Add(2 * (100 + len(e.Body) + 60*len(p.Owed)))
 	}
 	return nil
 }

@@ -2,6 +2,8 @@
 
 package store
 
+import "github.com/switchhook/switchhook/internal/sqlitefile"
+
 // reserveBytes is how long the write-ahead log is made at the start: as long as it
 // will become.
-const reserveBytes = checkpointBytes
+const reserveBytes = sqlitefile.CheckpointBytes

@@ -5,20 +5,16 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
-	"os"
-	"path"
-	"path/filepath"
 	"strings"
 
 	"github.com/gofrs/flock"
 	"zombiezen.com/go/sqlite"
-	"zombiezen.com/go/sqlite/sqlitemigration"
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/intake"
+	"github.com/switchhook/switchhook/internal/sqlitefile"
 )
 
 //go:embed migrations
@@ -33,20 +29,15 @@ const (
 	readers = 4
 	urgents = 2
 
-	pageSize = 8192
-
 	// writerCache is the writer's page cache, in KiB. A larger one is slower.
-	writerCache = "cache_size=-24576"
-
-	// checkpointBytes is how much is written before the write-ahead log is copied
-	// into the database file, roughly. More costs disk space and start-up time
-	// after a crash, less costs writing the same pages again and again.
-	checkpointBytes = 8 << 20
-
-	// commitBytes is what each commit writes at least: a page of each table and index
-	// it touches.
-	commitBytes = 4 * pageSize
+	writerCache = 24576
 )
+
+// databaseKind is what the platform's database is as a file.
+var databaseKind = &sqlitefile.Kind{
+	What: "a platform's database", ApplicationID: applicationID, Files: migrations, Pattern: "migrations/*.sqlite.sql",
+	Cache: writerCache, Settings: []string{"foreign_keys=1"},
+}
 
 // sqliteDB writes through one goroutine and reads through a few other connections.
 type sqliteDB struct {
@@ -57,7 +48,7 @@ type sqliteDB struct {
 	urgent    *sqlitex.Pool
 	directory *hook.Directory
 
-	checkpoint checkpoint
+	checkpoint sqlitefile.Checkpoint
 	attemptIDs *hook.IDs
 	// typeNumber returns the number of an event type that is known, or 0.
 	typeNumber           func(name string) int64
@@ -77,22 +68,20 @@ func openSQLite(ctx context.Context, file string, dir *hook.Directory, typeNumbe
 			_ = s.release() // there is a first error already
 		}
 	}()
-	if err := checkDir(filepath.Dir(file)); err != nil {
+	if err := sqlitefile.CheckDir(file); err != nil {
 		return nil, err
 	}
 	if o.Deliver {
-		if s.lock, err = lockFile(file + ".lock"); err != nil {
+		s.lock, err = sqlitefile.Lock(file, "another switchhook is serving from this database; stop it first, or give this one a file of its own")
+		if err != nil {
 			return nil, err
 		}
 	}
-	// Events are nobody else's business. SQLite gives its other files the same mode.
-	if f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600); err == nil {
-		_ = f.Close() // if it could not be made, opening it says why
-	}
-	if s.conn, err = openConn(file, sqlite.OpenReadWrite); err != nil {
+	sqlitefile.Create(file)
+	if s.conn, err = databaseKind.Open(file); err != nil {
 		return nil, err
 	}
-	if err := migrate(ctx, s.conn); err != nil {
+	if err := databaseKind.Migrate(ctx, s.conn); err != nil {
 		return nil, err
 	}
 	if o.Deliver {
@@ -102,21 +91,21 @@ func openSQLite(ctx context.Context, file string, dir *hook.Directory, typeNumbe
 				return nil, err
 			}
 		}
-		if err := reserve(s.conn); outOfOrder(err) {
+		if err := reserve(s.conn); sqlitefile.OutOfOrder(err) {
 			// It only saves time later. A platform must be able to start on a full disk.
 			s.log.Warn("there is no room for the write-ahead log; is the disk full?", "err", err)
 		} else if err != nil {
 			return nil, err
 		}
-		s.checkpoint.copy(s.conn, s.log)
+		sqlitefile.Copy(s.conn, s.log)
 	}
-	if s.pool, err = newPool(file, readers); err != nil {
+	if s.pool, err = sqlitefile.NewPool(file, readers); err != nil {
 		return nil, err
 	}
-	if s.urgent, err = newPool(file, urgents); err != nil {
+	if s.urgent, err = sqlitefile.NewPool(file, urgents); err != nil {
 		return nil, err
 	}
-	if err := s.checkpoint.open(file); err != nil {
+	if err := s.checkpoint.Open(databaseKind, file); err != nil {
 		return nil, err
 	}
 	var last int64
@@ -128,33 +117,6 @@ func openSQLite(ctx context.Context, file string, dir *hook.Directory, typeNumbe
 	return s, nil
 }
 
-func newPool(file string, size int) (*sqlitex.Pool, error) {
-	return sqlitex.NewPool(file, sqlitex.PoolOptions{
-		Flags:       sqlite.OpenReadOnly,
-		PoolSize:    size,
-		PrepareConn: func(c *sqlite.Conn) error { return pragmas(c, "cache_size=-4096", "query_only=1") },
-	})
-}
-
-// checkDir finds the faults that people make when they first start, before SQLite
-// finds them in its own words.
-func checkDir(dir string) error {
-	info, err := os.Stat(dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("the directory %s does not exist; create it first", dir)
-	case err != nil:
-		return err
-	case !info.IsDir():
-		return fmt.Errorf("%s is not a directory", dir)
-	}
-	f, err := os.CreateTemp(dir, ".switchhook-*")
-	if err != nil {
-		return fmt.Errorf("the directory %s must be writable, because SQLite keeps more files beside the database: %w", dir, err)
-	}
-	return errors.Join(f.Close(), os.Remove(f.Name()))
-}
-
 // reserve makes the write-ahead log as long as it will become, and starts it again
 // from its beginning: a commit that has to make a file longer waits longer for the
 // disk.
@@ -164,127 +126,10 @@ func reserve(c *sqlite.Conn) error {
 		CREATE TABLE reserve (room BLOB);
 		INSERT INTO reserve VALUES (zeroblob(%d));
 		DROP TABLE reserve;
-		PRAGMA %s;`, reserveBytes, writerCache), nil)
+		PRAGMA %s;`, reserveBytes, databaseKind.CachePragma()), nil)
 }
 
-// lockFile makes sure that one process at a time delivers from a file. SQLite's
-// own locks are taken and given back with each transaction and cannot tell.
-func lockFile(file string) (*flock.Flock, error) {
-	l := flock.New(file, flock.SetPermissions(0o600))
-	ok, err := l.TryLock()
-	if err != nil {
-		return nil, err
-	}
-	if !ok {
-		return nil, errors.New("another switchhook is serving from this database; stop it first, or give this one a file of its own")
-	}
-	return l, nil
-}
-
-func openConn(file string, flags sqlite.OpenFlags) (*sqlite.Conn, error) {
-	c, err := sqlite.OpenConn(file, flags)
-	if err != nil {
-		return nil, explain(err)
-	}
-	if err := checkOurs(c); err != nil {
-		return nil, errors.Join(err, c.Close())
-	}
-	// FULL makes a commit wait until the disk has it. The checkpoint has a
-	// connection of its own; see checkpoint.
-	err = pragmas(c, fmt.Sprintf("page_size=%d", pageSize), "journal_mode=wal", "synchronous=full", "foreign_keys=1",
-		"wal_autocheckpoint=0", "journal_size_limit=67108864", writerCache, "temp_store=memory")
-	if err != nil {
-		return nil, errors.Join(explain(err), c.Close())
-	}
-	return c, nil
-}
-
-func pragmas(c *sqlite.Conn, settings ...string) error {
-	for _, s := range settings {
-		if err := sqlitex.ExecuteTransient(c, "PRAGMA "+s, nil); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// explain says what is meant by the errors that people meet when they start.
-func explain(err error) error {
-	switch sqlite.ErrCode(err).ToPrimary() {
-	case sqlite.ResultCantOpen, sqlite.ResultReadOnly:
-		return fmt.Errorf("the file cannot be opened, or is read-only: %w", err)
-	case sqlite.ResultNotADB:
-		return errors.New("the file is not an SQLite database")
-	}
-	return err
-}
-
-// checkOurs refuses a file of another program, or of a later version of this one,
-// before anything in it is changed.
-func checkOurs(c *sqlite.Conn) error {
-	version, err := pragmaInt(c, "user_version")
-	if err != nil {
-		return explain(err)
-	}
-	id, err := pragmaInt(c, "application_id")
-	if err != nil {
-		return explain(err)
-	}
-	tables, err := pragmaInt(c, "schema_version") // 0: nothing was ever made in it
-	if err != nil {
-		return explain(err)
-	}
-	if id != applicationID && (version > 0 || tables > 0) {
-		return errors.New("the file is an SQLite database of another program")
-	}
-	files, err := migrationFiles()
-	if err != nil {
-		return err
-	}
-	if latest := len(files); version > latest {
-		return fmt.Errorf("its schema has version %d, this program knows up to %d (%s): start the version of switchhook that wrote it, or a newer one",
-			version, latest, path.Base(files[latest-1]))
-	}
-	return nil
-}
-
-// migrationFiles returns the steps of the schema in the order of their numbers.
-func migrationFiles() ([]string, error) { return fs.Glob(migrations, "migrations/*.sqlite.sql") }
-
-// migrate brings the schema up to date, each step in a transaction of its own.
-func migrate(ctx context.Context, c *sqlite.Conn) error {
-	schema := sqlitemigration.Schema{AppID: applicationID}
-	files, err := migrationFiles()
-	if err != nil {
-		return err
-	}
-	for _, f := range files {
-		text, err := fs.ReadFile(migrations, f)
-		if err != nil {
-			return err
-		}
-		schema.Migrations = append(schema.Migrations, string(text))
-	}
-	return sqlitemigration.Migrate(ctx, c, schema)
-}
-
-func pragmaInt(c *sqlite.Conn, name string) (n int, err error) {
-	err = sqlitex.ExecuteTransient(c, "PRAGMA "+name, &sqlitex.ExecOptions{
-		ResultFunc: func(s *sqlite.Stmt) error { n = s.ColumnInt(0); return nil },
-	})
-	return n, err
-}
-
-func (s *sqliteDB) outOfOrder(err error) bool { return outOfOrder(err) }
-
-// outOfOrder reports whether it is the disk that failed, and not a statement.
-func outOfOrder(err error) bool {
-	switch sqlite.ErrCode(err).ToPrimary() {
-	case sqlite.ResultFull, sqlite.ResultIOErr, sqlite.ResultReadOnly, sqlite.ResultCantOpen, sqlite.ResultNoMem, sqlite.ResultBusy:
-		return true
-	}
-	return false
-}
+func (s *sqliteDB) outOfOrder(err error) bool { return sqlitefile.OutOfOrder(err) }
 
 func (s *sqliteDB) transact(batch []unit) error {
 	if err := run(s.conn, "BEGIN IMMEDIATE"); err != nil {
@@ -293,7 +138,7 @@ func (s *sqliteDB) transact(batch []unit) error {
 	err := s.apply(batch)
 	if err == nil {
 		err = run(s.conn, "COMMIT")
-		s.checkpoint.add(commitBytes)
+		s.checkpoint.Add(sqlitefile.CommitBytes)
 	}
 	if err != nil {
 		clear(s.targets) // some may not be stored after all
@@ -315,7 +160,7 @@ func (s *sqliteDB) apply(batch []unit) error {
 			err = s.applyPublish(u.publish)
 		default:
 			err = u.call(sqliteTx{s.conn, s})
-			s.checkpoint.add(2 * 300 * u.many)
+			s.checkpoint.Add(2 * 300 * u.many)
 		}
 		if err != nil {
 			return err
@@ -348,7 +193,7 @@ func (s *sqliteDB) rest() {
 		s.logged = false
 		s.followers.wake()
 	}
-	s.checkpoint.step(s.conn, s.log)
+	s.checkpoint.Step(s.conn, s.log)
 }
 
 func (s *sqliteDB) write(f func(tx) error, after func()) error {
@@ -406,7 +251,7 @@ func (s *sqliteDB) close() error {
 
 func (s *sqliteDB) release() error {
 	var errs []error
-	errs = append(errs, s.checkpoint.close())
+	errs = append(errs, s.checkpoint.Close())
 	for _, p := range []*sqlitex.Pool{s.pool, s.urgent} {
 		if p != nil {
 			errs = append(errs, p.Close())
