@@ -61,6 +61,7 @@ var arrows = map[string][]string{
 	"internal/admin":      {},
 	"internal/canon":      {},
 	"internal/dnstest":    {},
+	"internal/freeport":   {},
 	"internal/hook":       {},
 	"internal/inbox":      {"internal/sqlitefile"},
 	"internal/memnet":     {},

@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/switchhook/switchhook/internal/freeport"
 	"github.com/switchhook/switchhook/internal/pgtest"
 )
 
@@ -31,7 +31,9 @@ func TestCarrierStory(t *testing.T) {
 			leftOut(t, "there is no %s on this machine", name)
 		}
 	}
-	platform, gateway := freeAddress(t), freeAddress(t)
+	ports, err := freeport.Take(2)
+	must(t, err)
+	platform, gateway := fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
 	sh := newShell(t, map[string]string{
 		"PGHOST": filepath.Dir(database.Socket()), "PGUSER": "switchhook", "SWITCHHOOK_SERVER": "http://" + platform,
 	})
@@ -208,12 +210,4 @@ func (s *shell) run(command string) (out string) {
 		}
 		out += line
 	}
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }

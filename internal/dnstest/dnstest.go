@@ -31,7 +31,13 @@ func Resolver(t testing.TB) *net.Resolver {
 // asked over UDP and TCP.
 func Server(t testing.TB) string {
 	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	conn, l, err := listen()
+	for range 20 {
+		if err == nil {
+			break
+		}
+		conn, l, err = listen()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,10 +55,6 @@ func Server(t testing.TB) string {
 			}
 		}
 	}()
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() { _ = l.Close() })
 	go func() {
 		for {
@@ -64,6 +66,21 @@ func Server(t testing.TB) string {
 		}
 	}()
 	return address
+}
+
+// listen listens on a port over UDP and TCP. That the system gives away the port over
+// UDP does not say that it is free over TCP.
+func listen() (net.PacketConn, net.Listener, error) {
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := net.Listen("tcp", conn.LocalAddr().String())
+	if err != nil {
+		_ = conn.Close()
+		return nil, nil, err
+	}
+	return conn, l, nil
 }
 
 // serveTCP answers queries that come with their length before them.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	stdlog "log"
 	"log/slog"
@@ -23,6 +24,7 @@ import (
 	"github.com/letsencrypt/pebble/v2/wfe"
 
 	"github.com/switchhook/switchhook/internal/dnstest"
+	"github.com/switchhook/switchhook/internal/freeport"
 	"github.com/switchhook/switchhook/internal/gateway"
 )
 
@@ -48,9 +50,11 @@ func letsEncrypt(t *testing.T, port int) (directory string, cas, roots *x509.Cer
 // A gateway that is only told its name has a certificate when it is first asked for
 // one, keeps it across a restart, and gets none for other names.
 func TestACME(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := freeport.Take(1)
 	must(t, err)
-	addr := l.Addr().String()
+	addr := fmt.Sprintf("127.0.0.1:%d", ports[0])
+	l, err := net.Listen("tcp", addr)
+	must(t, err)
 	directory, cas, roots := letsEncrypt(t, l.Addr().(*net.TCPAddr).Port)
 	cache := filepath.Join(t.TempDir(), "acme")
 	var serial string

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +14,8 @@ import (
 	"time"
 
 	"github.com/rabbitmq/amqp091-go"
+
+	"github.com/switchhook/switchhook/internal/freeport"
 )
 
 // rabbit is a RabbitMQ server of its own, in a temporary directory.
@@ -56,7 +57,7 @@ func newRabbit() (*rabbit, error) {
 	if err != nil {
 		return nil, err
 	}
-	ports, err := freePorts()
+	ports, err := freeport.Take(3)
 	if err != nil {
 		return nil, err
 	}
@@ -94,19 +95,6 @@ func newRabbit() (*rabbit, error) {
 		kill -KILL $names
 		[ "$signal" ] || rm -rf "$PWD"`, ports[1], program)
 	return r, r.run()
-}
-
-// freePorts returns ports that nobody listens on.
-func freePorts() (ports [3]int, err error) {
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return ports, err
-		}
-		defer l.Close() // not before, so that they differ
-		ports[i] = l.Addr().(*net.TCPAddr).Port
-	}
-	return ports, nil
 }
 
 // definitions are those who may do something. Whoever is called mute may not publish.
