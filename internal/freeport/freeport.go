@@ -26,7 +26,7 @@ func Take(n int) ([]int, error) {
 			err = listening
 			continue
 		}
-		defer l.Close() // not before, so that they differ
+		defer func() { _ = l.Close() }() // not before, so that they differ
 		ports = append(ports, port)
 	}
 	return nil, fmt.Errorf("no free ports: %w", err)
