@@ -1,16 +1,11 @@
 package api
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -225,8 +220,7 @@ func deliveryID(r *http.Request) (hook.DeliveryID, error) {
 
 // deliveries lists deliveries, the latest events first.
 func (a *api) deliveries(w http.ResponseWriter, r *http.Request) error {
-	q := r.URL.Query()
-	f, err := a.filter(q)
+	q, f, err := a.filter(r.URL.Query())
 	if err != nil {
 		return err
 	}
@@ -251,115 +245,52 @@ func (a *api) deliveries(w http.ResponseWriter, r *http.Request) error {
 }
 
 // filter reads which deliveries are meant.
-func (a *api) filter(q url.Values) (hook.DeliveryFilter, error) {
-	f := hook.DeliveryFilter{Limit: defaultPage, EventType: q.Get("event")}
-	var faults hook.Faults
-	for _, name := range slices.Sorted(maps.Keys(q)) {
-		switch name {
-		case "state", "event_subscription_id", "app_id", "event", "from", "to", "page_size", "next_page_token":
-		default:
-			faults.Add(name, "is not known; known are state, event_subscription_id, app_id, event, from, to, page_size, next_page_token")
-		}
-	}
-	if q.Get("event_subscription_id") != "" && q.Get("app_id") != "" {
-		faults.Add("app_id", "cannot be given beside event_subscription_id")
-	}
-	for _, list := range q["state"] {
+func (a *api) filter(v url.Values) (*query, hook.DeliveryFilter, error) {
+	q := newQuery(v, "state", "event_subscription_id", "app_id", "event", "from", "to", "page_size", "next_page_token")
+	f := hook.DeliveryFilter{Limit: q.pageSize(), EventType: q.Get("event"), After: cursor(q)}
+	for _, list := range q.Values["state"] {
 		for name := range strings.SplitSeq(list, ",") {
 			var s hook.State
 			if err := s.UnmarshalText([]byte(name)); err != nil {
-				faults.Add("state", "%s", err)
+				q.faults.Add("state", "%s", err)
 			}
 			f.States = append(f.States, s)
 		}
 	}
-	if id := q.Get("event_subscription_id"); id != "" {
-		k, err := hook.KeyOf(id)
-		if err != nil {
-			faults.Add("event_subscription_id", "%s", err)
+	switch app := q.Get("app_id"); {
+	case q.Get("event_subscription_id") != "":
+		if app != "" {
+			q.faults.Add("app_id", "cannot be given beside event_subscription_id")
 		}
-		f.Subscriptions = []hook.SubscriptionKey{k}
-	} else if id := q.Get("app_id"); id != "" {
-		if _, err := a.Manager.App(id); err != nil {
-			return f, err
+		f.Subscriptions = []hook.SubscriptionKey{q.named()}
+	case app != "":
+		if _, err := a.Manager.App(app); err != nil {
+			return q, f, err
 		}
 		f.Subscriptions = []hook.SubscriptionKey{}
-		for _, s := range a.Directory.Subscriptions(id) {
+		for _, s := range a.Directory.Subscriptions(app) {
 			f.Subscriptions = append(f.Subscriptions, s.Key)
 		}
 	}
-	f.From, f.To = instant(q, "from", &faults), instant(q, "to", &faults)
-	if !f.From.IsZero() && !f.To.IsZero() && f.To.Before(f.From) {
-		faults.Add("to", "is before from")
-	}
-	if text := q.Get("page_size"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > maxPage {
-			faults.Add("page_size", "must be 1 to %d", maxPage)
-		}
-		f.Limit = n
-	}
-	if text := q.Get("next_page_token"); text != "" {
-		var err error
-		if f.After, err = parsePageToken(q, text); err != nil {
-			faults.Add("next_page_token", "%s", err)
-		}
-	}
-	return f, faults.Err("query")
+	f.From, f.To = q.period()
+	return q, f, q.err()
 }
 
-// instant reads a time of a query. It is zero if it is not there.
-func instant(q url.Values, name string, faults *hook.Faults) time.Time {
-	text := q.Get(name)
-	if text == "" {
-		return time.Time{}
-	}
-	t, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		faults.Add(name, "%q is not a time like 2026-01-31T15:04:05Z", text)
-	}
-	return t
-}
-
-// pageToken says where the next page of a query begins.
-func pageToken(q url.Values, c *hook.Cursor) string {
+// pageToken says where the next page of deliveries begins.
+func pageToken(q *query, c *hook.Cursor) string {
 	if c == nil {
 		return ""
 	}
-	b := queryHash(q)
-	b = binary.BigEndian.AppendUint64(b, uint64(c.ID.Event))
-	b = binary.BigEndian.AppendUint64(b, uint64(c.ID.Subscription))
-	b = binary.BigEndian.AppendUint64(b, uint64(c.Due))
-	return base64.RawURLEncoding.EncodeToString(b)
+	return q.token(uint64(c.ID.Event), uint64(c.ID.Subscription), uint64(c.Due))
 }
 
-func parsePageToken(q url.Values, text string) (*hook.Cursor, error) {
-	b, err := base64.RawURLEncoding.DecodeString(text)
-	if err != nil || len(b) != 32 || base64.RawURLEncoding.EncodeToString(b) != text {
-		return nil, errors.New("is not one that this API gave")
+// cursor reads where a page of deliveries begins. It is nil for the first one.
+func cursor(q *query) *hook.Cursor {
+	var event, subscription, due uint64
+	if !q.position(&event, &subscription, &due) {
+		return nil
 	}
-	if string(b[:8]) != string(queryHash(q)) {
-		return nil, errors.New("belongs to a query with other parameters")
-	}
-	return &hook.Cursor{
-		ID: hook.DeliveryID{
-			Event:        hook.EventID(binary.BigEndian.Uint64(b[8:])),
-			Subscription: hook.SubscriptionKey(binary.BigEndian.Uint64(b[16:])),
-		},
-		Due: int64(binary.BigEndian.Uint64(b[24:])),
-	}, nil
-}
-
-// queryHash identifies what a query selects.
-func queryHash(q url.Values) []byte {
-	selects := url.Values{}
-	for k, v := range q {
-		if k != "next_page_token" && k != "page_size" {
-			selects[k] = v
-		}
-	}
-	sum := sha256.Sum256([]byte(selects.Encode()))
-	return sum[:8]
+	return &hook.Cursor{ID: hook.DeliveryID{Event: hook.EventID(event), Subscription: hook.SubscriptionKey(subscription)}, Due: int64(due)}
 }
 
 // resend makes one ended delivery due again.
@@ -378,14 +309,14 @@ func (a *api) resend(w http.ResponseWriter, r *http.Request) error {
 // resendAll makes the deliveries due again that a filter selects, of those that
 // ended undelivered.
 func (a *api) resendAll(w http.ResponseWriter, r *http.Request) error {
-	q := r.URL.Query()
-	if q.Has("page_size") {
+	v := r.URL.Query()
+	if v.Has("page_size") {
 		return hook.Faults{{Field: "page_size", Message: "is for lists; all that are selected are made again"}}.Err("query")
 	}
-	if !q.Has("state") {
-		q.Set("state", "failed,exhausted,cancelled")
+	if !v.Has("state") {
+		v.Set("state", "failed,exhausted,cancelled")
 	}
-	f, err := a.filter(q)
+	q, f, err := a.filter(v)
 	if err != nil {
 		return err
 	}
@@ -395,8 +326,8 @@ func (a *api) resendAll(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	f.Limit = maxPage
-	q.Del("next_page_token")
-	selected, _ := url.QueryUnescape(q.Encode())
+	v.Del("next_page_token")
+	selected, _ := url.QueryUnescape(v.Encode())
 	result := struct {
 		Resent  int         `json:"resent"`
 		Skipped int         `json:"skipped"`

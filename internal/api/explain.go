@@ -3,15 +3,10 @@ package api
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/switchhook/switchhook/internal/hook"
@@ -103,13 +98,13 @@ func (a *api) explain(w http.ResponseWriter, r *http.Request) error {
 
 // explainQuery is what is to be explained.
 type explainQuery struct {
+	*query
 	event hook.EventID
 	// subscription is 0 for all of them. id is its id, if it was named by that.
 	subscription hook.SubscriptionKey
 	id           string
 	limit        int
 	after        explainCursor
-	hash         []byte // of what is asked for
 }
 
 // explainCursor is the last subscription of a page: the first stage has those that the
@@ -120,16 +115,8 @@ type explainCursor struct {
 }
 
 func (a *api) explainQuery(r *http.Request) (q explainQuery, err error) {
-	q.limit = defaultPage
-	v := r.URL.Query()
-	var faults hook.Faults
-	for _, name := range slices.Sorted(maps.Keys(v)) {
-		switch name {
-		case "event_subscription_id", "page_size", "next_page_token":
-		default:
-			faults.Add(name, "is not known; known are event_subscription_id, page_size, next_page_token")
-		}
-	}
+	q.query = newQuery(r.URL.Query(), "event_subscription_id", "page_size", "next_page_token")
+	q.limit = q.pageSize()
 	text := r.PathValue("id")
 	if d, err := hook.ParseDeliveryID(text); err == nil {
 		q.event, q.subscription = d.Event, d.Subscription
@@ -137,40 +124,21 @@ func (a *api) explainQuery(r *http.Request) (q explainQuery, err error) {
 			q.subscription = 0 // who listens is owed nothing, and asks about the event
 		}
 	} else if q.event, err = hook.ParseEventID(text); err != nil {
-		faults.Add("id", "%q is neither an event id (18 characters, as in 0193a4f2_b7c0_0001) nor a delivery id (36 characters)", text)
+		q.faults.Add("id", "%q is neither an event id (18 characters, as in 0193a4f2_b7c0_0001) nor a delivery id (36 characters)", text)
 	}
-	if id := v.Get("event_subscription_id"); id != "" {
-		k, err := hook.KeyOf(id)
-		switch {
-		case err != nil:
-			faults.Add("event_subscription_id", "%s", err)
-		case q.subscription != 0 && q.subscription != k:
-			faults.Add("event_subscription_id", "is not the one of the delivery; leave one of them out")
+	if id := q.Get("event_subscription_id"); id != "" {
+		k := q.named()
+		if q.subscription != 0 && q.subscription != k && k != 0 {
+			q.faults.Add("event_subscription_id", "is not the one of the delivery; leave one of them out")
 		}
 		q.subscription, q.id = k, id
 	}
-	if text := v.Get("page_size"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > maxPage {
-			faults.Add("page_size", "must be 1 to %d", maxPage)
-		}
-		q.limit = n
+	q.Set("event", q.event.String()) // what the page token is for
+	var stage, key uint64
+	if q.position(&stage, &key) {
+		q.after = explainCursor{int(stage), hook.SubscriptionKey(key)}
 	}
-	q.hash = queryHash(url.Values{"event": {q.event.String()}})
-	if text := v.Get("next_page_token"); text != "" {
-		b, err := base64.RawURLEncoding.Strict().DecodeString(text)
-		if err != nil || len(b) != 24 || string(b[:8]) != string(q.hash) {
-			faults.Add("next_page_token", "is not one that this API gave for this event")
-		} else {
-			q.after = explainCursor{int(binary.BigEndian.Uint64(b[8:])), hook.SubscriptionKey(binary.BigEndian.Uint64(b[16:]))}
-		}
-	}
-	return q, faults.Err("query")
-}
-
-func (q *explainQuery) token(c explainCursor) string {
-	b := binary.BigEndian.AppendUint64(slices.Clip(q.hash), uint64(c.stage))
-	return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint64(b, uint64(c.key)))
+	return q, q.err()
 }
 
 // explainNothing explains an id of which there is no event.
@@ -296,7 +264,7 @@ func (x *explainer) page(q explainQuery) (keys []hook.SubscriptionKey, next stri
 			return false
 		}
 		if len(keys) == q.limit {
-			next = q.token(last)
+			next = q.token(uint64(last.stage), uint64(last.key))
 			return true
 		}
 		keys, last = append(keys, c.key), c

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -267,12 +266,9 @@ func (a *api) shown(x *subscriber, g oauth.Grant, q url.Values) bool {
 }
 
 func pageSize(text string) (int, error) {
-	if text == "" {
-		return defaultPage, nil
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 || n > maxPage {
-		return 0, &hook.Error{Kind: hook.BadParameter, Detail: fmt.Sprintf("page_size must be 1 to %d", maxPage)}
+	n, err := parsePageSize(text)
+	if err != nil {
+		return 0, &hook.Error{Kind: hook.BadParameter, Detail: "page_size " + err.Error()}
 	}
 	return n, nil
 }

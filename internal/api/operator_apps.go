@@ -1,9 +1,7 @@
 package api
 
 import (
-	"maps"
 	"net/http"
-	"slices"
 
 	"github.com/switchhook/switchhook/internal/hook"
 	"github.com/switchhook/switchhook/internal/manage"
@@ -107,15 +105,9 @@ func (a *api) uninstall(w http.ResponseWriter, r *http.Request) error {
 
 // installation reads which one a call is about. It has no id.
 func installation(r *http.Request) (manage.Installation, error) {
-	q := r.URL.Query()
-	var f hook.Faults
-	for _, name := range slices.Sorted(maps.Keys(q)) {
-		if name != "account_id" && name != "user_id" {
-			f.Add(name, "is not known; known are account_id, user_id")
-		}
-	}
+	q := newQuery(r.URL.Query(), "account_id", "user_id")
 	if q.Get("account_id") == "" {
-		f.Add("account_id", "is missing")
+		q.faults.Add("account_id", "is missing")
 	}
-	return manage.Installation{Account: q.Get("account_id"), User: q.Get("user_id")}, f.Err("query")
+	return manage.Installation{Account: q.Get("account_id"), User: q.Get("user_id")}, q.err()
 }

@@ -344,8 +344,8 @@ func (x *importer) answer(err error) error {
 
 // exportNumbers writes numbers as a file that can be imported.
 func (a *api) exportNumbers(w http.ResponseWriter, r *http.Request) error {
-	f, faults := numberFilter(r.URL.Query())
-	if err := faults.Err("query"); err != nil {
+	q, f := numberFilter(r)
+	if err := q.err(); err != nil {
 		return err
 	}
 	f.Limit = exportPage

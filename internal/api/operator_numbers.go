@@ -3,14 +3,10 @@ package api
 import (
 	"bytes"
 	"cmp"
-	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -111,24 +107,13 @@ func below(err error, prefix string) error {
 
 // numbers lists numbers in the order of their digits.
 func (a *api) numbers(w http.ResponseWriter, r *http.Request) error {
-	q := r.URL.Query()
-	f, faults := numberFilter(q, "phone_number", "page_size", "next_page_token")
-	f.Number, f.Limit = plus(q.Get("phone_number")), defaultPage
-	if text := q.Get("page_size"); text != "" {
-		var err error
-		if f.Limit, err = strconv.Atoi(text); err != nil || f.Limit < 1 || f.Limit > maxPage {
-			faults.Add("page_size", "must be 1 to %d", maxPage)
-		}
+	q, f := numberFilter(r, "phone_number", "page_size", "next_page_token")
+	f.Number, f.Limit = plus(q.Get("phone_number")), q.pageSize()
+	var digits uint64
+	if q.position(&digits) {
+		f.After = "+" + strconv.FormatUint(digits, 10)
 	}
-	if text := q.Get("next_page_token"); text != "" {
-		b, err := base64.RawURLEncoding.Strict().DecodeString(text)
-		if err != nil || len(b) != 16 || string(b[:8]) != string(queryHash(q)) {
-			faults.Add("next_page_token", "is not one that this API gave for this query")
-		} else {
-			f.After = "+" + strconv.FormatUint(binary.BigEndian.Uint64(b[8:]), 10)
-		}
-	}
-	if err := faults.Err("query"); err != nil {
+	if err := q.err(); err != nil {
 		return err
 	}
 	page, next, err := a.Inventory.List(r.Context(), f)
@@ -146,29 +131,23 @@ func (a *api) numbers(w http.ResponseWriter, r *http.Request) error {
 		Numbers  []number.Number `json:"numbers"`
 	}{"", f.Limit, total, orEmpty(page)}
 	if next != "" {
-		digits, err := strconv.ParseUint(next[1:], 10, 64)
-		if err != nil {
+		if digits, err = strconv.ParseUint(next[1:], 10, 64); err != nil {
 			return err
 		}
-		v.Next = base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint64(queryHash(q), digits))
+		v.Next = q.token(digits)
 	}
 	writeJSON(w, http.StatusOK, v)
 	return nil
 }
 
 // numberFilter reads whose numbers are meant. more are the parameters beside those.
-func numberFilter(q url.Values, more ...string) (f inventory.Filter, faults hook.Faults) {
-	known := append([]string{"carrier_code", "account_id"}, more...)
-	for _, name := range slices.Sorted(maps.Keys(q)) {
-		if !slices.Contains(known, name) {
-			faults.Add(name, "is not known; known are %s", strings.Join(known, ", "))
-		}
-	}
+func numberFilter(r *http.Request, more ...string) (q *query, f inventory.Filter) {
+	q = newQuery(r.URL.Query(), append([]string{"carrier_code", "account_id"}, more...)...)
 	if text := q.Get("carrier_code"); text != "" {
-		f.Carrier = parseCode(text, "carrier_code", &faults)
+		f.Carrier = parseCode(text, "carrier_code", &q.faults)
 	}
 	f.Account = q.Get("account_id")
-	return f, faults
+	return q, f
 }
 
 // plus gives a phone number of a path or a query its plus: it may have been left out,

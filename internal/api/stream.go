@@ -2,15 +2,9 @@ package api
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/binary"
-	"maps"
 	"math"
 	"net/http"
-	"net/url"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/switchhook/switchhook/internal/hook"
 )
@@ -52,51 +46,25 @@ func (a *api) viewLogged(x *hook.LogRow) LoggedAttempt {
 }
 
 // logQuery reads which rows are meant. more are the parameters beside those that select.
-func (a *api) logQuery(q url.Values, more ...string) (f hook.LogQuery, faults hook.Faults) {
-	known := append([]string{"event_subscription_id", "app_id", "event", "failed"}, more...)
-	for _, name := range slices.Sorted(maps.Keys(q)) {
-		if !slices.Contains(known, name) {
-			faults.Add(name, "is not known; known are %s", strings.Join(known, ", "))
-		}
-	}
-	f = hook.LogQuery{App: q.Get("app_id"), EventType: q.Get("event")}
-	if id := q.Get("event_subscription_id"); id != "" {
-		k, err := hook.KeyOf(id)
-		if err != nil {
-			faults.Add("event_subscription_id", "%s", err)
-		}
-		f.Subscription = k
-	}
+func logQuery(r *http.Request, more ...string) (q *query, f hook.LogQuery) {
+	q = newQuery(r.URL.Query(), append([]string{"event_subscription_id", "app_id", "event", "failed"}, more...)...)
+	f = hook.LogQuery{Subscription: q.named(), App: q.Get("app_id"), EventType: q.Get("event")}
 	switch q.Get("failed") {
 	case "", "false":
 	case "true":
 		f.Failed = true
 	default:
-		faults.Add("failed", "must be true or false")
+		q.faults.Add("failed", "must be true or false")
 	}
-	return f, faults
+	return q, f
 }
 
 // listLog shows the whole webhook log, the latest rows first.
 func (a *api) listLog(w http.ResponseWriter, r *http.Request) error {
-	q := r.URL.Query()
-	f, faults := a.logQuery(q, "page_size", "next_page_token")
-	size, before := defaultPage, int64(math.MaxInt64)
-	if text := q.Get("page_size"); text != "" {
-		var err error
-		if size, err = strconv.Atoi(text); err != nil || size < 1 || size > maxPage {
-			faults.Add("page_size", "must be 1 to %d", maxPage)
-		}
-	}
-	if text := q.Get("next_page_token"); text != "" {
-		b, err := base64.RawURLEncoding.Strict().DecodeString(text)
-		if err != nil || len(b) != 16 || string(b[:8]) != string(queryHash(q)) {
-			faults.Add("next_page_token", "is not one that this API gave for this query")
-		} else {
-			before = int64(binary.BigEndian.Uint64(b[8:]))
-		}
-	}
-	if err := faults.Err("query"); err != nil {
+	q, f := logQuery(r, "page_size", "next_page_token")
+	size, before := q.pageSize(), uint64(math.MaxInt64)
+	q.position(&before)
+	if err := q.err(); err != nil {
 		return err
 	}
 	v := struct {
@@ -104,7 +72,7 @@ func (a *api) listLog(w http.ResponseWriter, r *http.Request) error {
 		PageSize int             `json:"page_size"`
 		Rows     []LoggedAttempt `json:"webhook_logs"`
 	}{"", size, []LoggedAttempt{}}
-	rows, downTo, more, err := a.Store.LogBefore(r.Context(), f, before, size)
+	rows, downTo, more, err := a.Store.LogBefore(r.Context(), f, int64(before), size)
 	if err != nil {
 		return err
 	}
@@ -112,7 +80,7 @@ func (a *api) listLog(w http.ResponseWriter, r *http.Request) error {
 		v.Rows = append(v.Rows, a.viewLogged(&rows[i]))
 	}
 	if more {
-		v.Next = base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint64(queryHash(q), uint64(downTo)))
+		v.Next = q.token(uint64(downTo))
 	}
 	writeJSON(w, http.StatusOK, v)
 	return nil
@@ -121,13 +89,13 @@ func (a *api) listLog(w http.ResponseWriter, r *http.Request) error {
 // followLog sends log rows as they are recorded, as Server-Sent Events: each once, in
 // the order of recording, from now on, or from where Last-Event-ID says.
 func (a *api) followLog(w http.ResponseWriter, r *http.Request) error {
-	f, faults := a.logQuery(r.URL.Query())
+	q, f := logQuery(r)
 	last := r.Header.Get("Last-Event-ID")
 	after, err := strconv.ParseInt(last, 10, 64)
 	if last != "" && (err != nil || after < 0) {
-		faults.Add("Last-Event-ID", "%.50q is not the id of a row", last)
+		q.faults.Add("Last-Event-ID", "%.50q is not the id of a row", last)
 	}
-	if err := faults.Err("query"); err != nil {
+	if err := q.err(); err != nil {
 		return err
 	}
 	s, err := a.openFeed(w, r, "log rows", func() error {

@@ -150,7 +150,11 @@ func KeyOf(id string) (SubscriptionKey, error) {
 	if err != nil || len(b) != 16 {
 		return 0, fmt.Errorf("%q is not a subscription id (22 characters of A-Z a-z 0-9 - _)", id)
 	}
-	return SubscriptionKey(binary.BigEndian.Uint64(b) >> 1), nil
+	k := SubscriptionKey(binary.BigEndian.Uint64(b) >> 1)
+	if k == 0 { // it stands for all or none
+		return 0, fmt.Errorf("%q is no subscription's id", id)
+	}
+	return k, nil
 }
 
 // ListenerKey is what stands for a subscription in the request ids of those who listen
