@@ -231,7 +231,7 @@ func TestListPagesOverARestart(t *testing.T) {
 	// Within a millisecond, which is all that the store can tell apart, in an order that
 	// is not that of their ids.
 	for i := range 9 {
-		id := fmt.Sprintf("%cAAAAAAAAAAAAAAAAAAAAA", "zZ0_9aAb-"[i])
+		id := fmt.Sprintf("%cAAAAAAAAAAAAAAAAAAAAA", "zZ0_9aCb-"[i])
 		if id[0] == '-' {
 			id = "B" + id[1:]
 		}
