@@ -394,14 +394,17 @@ func TestReloadForwarders(t *testing.T) {
 	text, err := os.ReadFile(g.config)
 	must(t, err)
 	out := filepath.Join(g.dir, "out.ndjson")
+	archived := func(n int) func() bool {
+		return func() bool {
+			lines, err := os.ReadFile(out)
+			return err == nil && bytes.Count(lines, []byte("\n")) == n
+		}
+	}
 	text = bytes.Replace(text, []byte(b.url), []byte(other.url), 1)
 	text = append(text, []byte("  - name: archive\n    file: {path: "+out+"}\n")...)
 	must(t, os.WriteFile(g.config, text, 0o600))
 	must(t, p.Process.Signal(syscall.SIGHUP))
-	waitFor(t, "the new forwarder", func() bool {
-		lines, err := os.ReadFile(out)
-		return err == nil && bytes.Count(lines, []byte("\n")) == 1
-	})
+	waitFor(t, "the new forwarder", archived(1))
 	send("r2")
 	waitFor(t, "the second event", func() bool { return other.lacks([]string{"r2"}) == 0 })
 	if b.lacks([]string{"r2"}) == 0 || other.lacks([]string{"r1"}) == 0 {
@@ -413,12 +416,8 @@ func TestReloadForwarders(t *testing.T) {
 	waitFor(t, "the log line about the mistake", func() bool { return strings.Contains(p.stderr.String(), `unknown key \"forwarder\"`) })
 	send("r3")
 	waitFor(t, "the third event", func() bool { return other.lacks([]string{"r3"}) == 0 })
+	waitFor(t, "all three in the archive", archived(3))
 	p.stop()
-	lines, err := os.ReadFile(out)
-	must(t, err)
-	if n := bytes.Count(lines, []byte("\n")); n != 3 {
-		t.Errorf("the archive has %d lines", n)
-	}
 }
 
 // Whoever asks for tokens and gets none does not fill the log, and it says from where he

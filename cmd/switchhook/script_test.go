@@ -45,6 +45,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("PATH", path)
 			e.Setenv("NO_COLOR", "1")
 			e.Setenv("TZ", "UTC")
+			e.Setenv("SWITCHHOOK_LISTEN", "127.0.0.1:0") // somebody may use the program on this machine
 			e.Values[scriptKey{}] = &script{t: e.T().(testing.TB), inboxes: map[string]*inbox{}}
 			return nil
 		},
