@@ -25,17 +25,24 @@ type Added struct {
 // Add stores an event and returns when it is on the disk. It keeps e's body. If ctx is
 // over before, the event may be stored nevertheless.
 func (b *Inbox) Add(ctx context.Context, e *Event) (Added, error) {
-	var a Added
-	err := b.write(ctx, len(e.Body), func(c *sqlite.Conn) (err error) {
-		a, err = b.insert(c, e)
-		return err
-	})
-	if err != nil {
-		return Added{}, err
+	own := incomingOf(e)
+	a, err := write(ctx, b, own.size(), func(c *sqlite.Conn) (Added, error) { return b.insert(c, &own) })
+	if err == nil {
+		e.ID, e.Conflict = a.ID, a.Conflict
 	}
-	e.ID = a.ID
-	return a, nil
+	return a, err
 }
+
+// incoming is an event as it is stored, made before it is the writer's turn. It is a
+// copy, because the writer may be at it when nobody waits for it any more.
+type incoming struct {
+	Event
+	headers string
+}
+
+func incomingOf(e *Event) incoming { return incoming{*e, e.Headers.text()} }
+
+func (e *incoming) size() int { return len(e.Body) + len(e.headers) }
 
 const selectSame = `
 	SELECT id FROM events
@@ -48,7 +55,7 @@ const insertEvent = `
 
 // insert stores an event that is not there yet. All that it is compared by is covered
 // by the signature but the request id, and that only counts for the same body.
-func (b *Inbox) insert(c *sqlite.Conn, e *Event) (a Added, err error) {
+func (b *Inbox) insert(c *sqlite.Conn, e *incoming) (a Added, err error) {
 	hash, replay := e.BodyHash[:hashBytes], e.Replay[:hashBytes]
 	err = query(c, selectSame, func(st *sqlite.Stmt) error {
 		a = Added{ID: st.ColumnInt64(0), Duplicate: true}
@@ -61,12 +68,12 @@ func (b *Inbox) insert(c *sqlite.Conn, e *Event) (a Added, err error) {
 		e.Conflict = true // for good, should the transaction have to be made once more
 	}
 	a.Conflict = e.Conflict
-	_, err = exec(c, insertEvent, e.Source, e.Received, e.Name, millis(e.Time), e.RequestID, a.Conflict, hash, replay, e.Headers.text(), e.Body)
+	_, err = exec(c, insertEvent, e.Source, e.Received, e.Name, millis(e.Time), e.RequestID, a.Conflict, hash, replay, e.headers, e.Body)
 	a.ID = c.LastInsertRowID()
 	if err != nil {
 		return a, err
 	}
-	return a, b.leave(c, e)
+	return a, b.leave(c, &e.Event)
 }
 
 func idOf(source, requestID string) uint64 {
@@ -267,13 +274,11 @@ func (b *Inbox) Expire(ctx context.Context, t, quarantine time.Time, forwarders 
 		{`DELETE FROM quarantine WHERE id IN (SELECT id FROM quarantine WHERE received < ?1 LIMIT ?2)`, []any{quarantine, expireRows}},
 	} {
 		for rows := 1; rows > 0 && ctx.Err() == nil; {
-			err := b.write(ctx, 0, func(c *sqlite.Conn) (err error) {
-				rows, err = exec(c, step.query, step.args...)
-				return err
-			})
+			n, err := write(ctx, b, 0, func(c *sqlite.Conn) (int, error) { return exec(c, step.query, step.args...) })
 			if err != nil {
 				return err
 			}
+			rows = n
 		}
 	}
 	b.held.forget()

@@ -81,10 +81,10 @@ func (b *Inbox) Save(p Progress) {
 
 // keepProgress takes back what could not be stored, unless there is something newer.
 func (b *Inbox) keepProgress(progress map[string]Progress) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	maps.Copy(progress, b.pending)
 	if len(progress) > 0 {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		maps.Copy(progress, b.pending)
 		b.pending = progress
 		b.timer.Reset(tryAgain)
 	}
@@ -134,21 +134,19 @@ func (b *Inbox) DeadLetters(ctx context.Context, event int64, forwarder string) 
 // Forget drops dead letters of a forwarder: those of the events, or all of them if
 // there are none named. It returns how many there were.
 func (b *Inbox) Forget(ctx context.Context, forwarder string, events ...int64) (n int, err error) {
-	err = b.write(ctx, 0, func(c *sqlite.Conn) (err error) {
+	return write(ctx, b, 0, func(c *sqlite.Conn) (n int, err error) {
 		if len(events) == 0 {
-			n, err = exec(c, `DELETE FROM dead WHERE forwarder = ?1`, forwarder)
-			return err
+			return exec(c, `DELETE FROM dead WHERE forwarder = ?1`, forwarder)
 		}
 		for _, id := range events {
 			one, err := exec(c, `DELETE FROM dead WHERE forwarder = ?1 AND event = ?2`, forwarder, id)
 			if err != nil {
-				return err
+				return n, err
 			}
 			n += one
 		}
-		return nil
+		return n, nil
 	})
-	return n, err
 }
 
 // Replay asks a forwarder to forward events again.
@@ -181,7 +179,9 @@ func (r *Replay) Match(e *Event) bool {
 // Replay asks for a replay. If it has no Last, it is about all events that are there
 // now. The replay is gone when it is done.
 func (b *Inbox) Replay(ctx context.Context, r *Replay) error {
-	return b.write(ctx, 0, func(c *sqlite.Conn) error {
+	own := *r
+	own, err := write(ctx, b, 0, func(c *sqlite.Conn) (Replay, error) {
+		r := own
 		err := query(c, `
 			SELECT CASE WHEN ?1 = 0 THEN ifnull((SELECT max(id) FROM events), 0) ELSE ?1 END,
 				max(?2, CASE WHEN ?3 = 0 THEN 0 ELSE ifnull((SELECT min(id) - 1 FROM events WHERE received >= ?3), 0) END)`,
@@ -190,15 +190,19 @@ func (b *Inbox) Replay(ctx context.Context, r *Replay) error {
 				return nil
 			}, r.Last, r.Position, r.From)
 		if err != nil {
-			return err
+			return r, err
 		}
 		_, err = exec(c, `
 			INSERT INTO replays (forwarder, created, dead, position, last, from_ms, to_ms, source, name, tries, since, reason)
 			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, '')`,
 			r.Forwarder, time.Now(), r.Dead, r.Position, r.Last, r.From, r.To, r.Source, r.Name)
 		r.ID = c.LastInsertRowID()
-		return err
+		return r, err
 	})
+	if err == nil {
+		*r = own
+	}
+	return err
 }
 
 // Replays returns the replays that a forwarder has before it, or all, if it has no
@@ -224,22 +228,21 @@ var ErrCancelled = errors.New("inbox: the replay was called off")
 // Step notes how far a replay has come. It is over if its position is its last event.
 // Dead letters are those of its events that have been forwarded by it.
 func (b *Inbox) Step(ctx context.Context, r *Replay, dead []int64) error {
-	over := false
-	err := b.write(ctx, 0, func(c *sqlite.Conn) error {
+	now := *r
+	there, err := write(ctx, b, 0, func(c *sqlite.Conn) (bool, error) {
 		for _, id := range dead {
-			if _, err := exec(c, `DELETE FROM dead WHERE forwarder = ?1 AND event = ?2`, r.Forwarder, id); err != nil {
-				return err
+			if _, err := exec(c, `DELETE FROM dead WHERE forwarder = ?1 AND event = ?2`, now.Forwarder, id); err != nil {
+				return false, err
 			}
 		}
-		if r.Position >= r.Last {
-			_, err := exec(c, `DELETE FROM replays WHERE id = ?1`, r.ID)
-			return err
+		if now.Position >= now.Last {
+			_, err := exec(c, `DELETE FROM replays WHERE id = ?1`, now.ID)
+			return true, err
 		}
-		n, err := exec(c, `UPDATE replays SET position = ?2, tries = ?3, since = ?4, reason = ?5 WHERE id = ?1`, r.ID, r.Position, r.Tries, r.Since, r.Reason)
-		over = n == 0
-		return err
+		n, err := exec(c, `UPDATE replays SET position = ?2, tries = ?3, since = ?4, reason = ?5 WHERE id = ?1`, now.ID, now.Position, now.Tries, now.Since, now.Reason)
+		return n > 0, err
 	})
-	if err == nil && over {
+	if err == nil && !there {
 		err = ErrCancelled
 	}
 	return err
@@ -247,10 +250,8 @@ func (b *Inbox) Step(ctx context.Context, r *Replay, dead []int64) error {
 
 // Cancel gives up a replay, and reports whether there was one.
 func (b *Inbox) Cancel(ctx context.Context, replay int64) (ok bool, err error) {
-	err = b.write(ctx, 0, func(c *sqlite.Conn) error {
-		n, err := exec(c, `DELETE FROM replays WHERE id = ?1`, replay)
-		ok = n > 0
-		return err
+	n, err := write(ctx, b, 0, func(c *sqlite.Conn) (int, error) {
+		return exec(c, `DELETE FROM replays WHERE id = ?1`, replay)
 	})
-	return ok, err
+	return n > 0, err
 }

@@ -173,11 +173,17 @@ func Open(ctx context.Context, o Options) (_ *Inbox, err error) {
 	if err := b.openFile(ctx, o); err != nil {
 		return nil, err
 	}
+	var watching *sqlite.Conn
+	if o.Serve {
+		if watching, err = b.pool.Take(context.Background()); err != nil {
+			return nil, err
+		}
+	}
 	b.timer = time.AfterFunc(time.Hour, b.wakeWriter)
 	b.timer.Stop()
 	go b.run()
-	if o.Serve {
-		b.watchers.Go(b.watch)
+	if watching != nil {
+		b.watchers.Go(func() { b.watch(watching) })
 	}
 	return b, nil
 }

@@ -210,6 +210,29 @@ func TestOneProcessServes(t *testing.T) {
 	equal(t, "what the other sees", ids(all(t, looking)), []int64{1})
 }
 
+// Where nothing happens, nobody is woken.
+func TestNothingIsNoticed(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "inbox.db")
+	synctest.Test(t, func(t *testing.T) {
+		in := open(t, file)
+		defer in.Close()
+		for i := range 5 {
+			add(t, in, event("zoom", fmt.Sprint(i), fmt.Sprint(i)))
+			for range i {
+				_, err := in.Size(t.Context())
+				must(t, err)
+			}
+		}
+		time.Sleep(time.Minute)
+		changes := in.Changes()
+		select {
+		case <-changes:
+			t.Error("somebody was woken")
+		case <-time.After(time.Minute):
+		}
+	})
+}
+
 // What another process does to the inbox is noticed within two seconds.
 func TestOthersAreNoticed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "inbox.db")
@@ -337,6 +360,65 @@ func TestRecoveryIsNoticed(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatal("it was not noticed within a minute")
 		}
+	}
+}
+
+// An event that the file does not take is refused alone: others are stored that come
+// with it, while forwarders note how far they are.
+func TestOneIsRefused(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "inbox.db")
+	in := open(t, file)
+	defer in.Close()
+	_, err := in.Join(t.Context(), "backend", false)
+	must(t, err)
+	other, err := sqlite.OpenConn(file, sqlite.OpenReadWrite)
+	must(t, err)
+	must(t, sqlitex.ExecuteTransient(other, `CREATE TRIGGER no BEFORE INSERT ON events WHEN NEW.source = 'bad' BEGIN SELECT RAISE(ABORT, 'no'); END`, nil))
+	must(t, other.Close())
+	ctx, stop := context.WithCancel(t.Context())
+	var noting, adding sync.WaitGroup
+	noting.Go(func() {
+		for i := int64(0); ctx.Err() == nil; i++ {
+			in.Save(inbox.Progress{Forwarder: "backend", Position: i})
+		}
+	})
+	for i := range 200 {
+		adding.Go(func() {
+			source := []string{"good", "bad"}[i%2]
+			if _, err := in.Add(t.Context(), event(source, fmt.Sprint(i), "text")); (err == nil) != (source == "good") {
+				t.Errorf("event %d of source %s: %v", i, source, err)
+			}
+		})
+	}
+	adding.Wait()
+	stop()
+	noting.Wait()
+	if n := len(all(t, in)); n != 100 {
+		t.Errorf("%d events were stored, want 100", n)
+	}
+}
+
+// What waits for the disk is bounded, also if it is many requests with nothing in them.
+func TestManyWaiting(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "inbox.db")
+	in := openWith(t, inbox.Options{File: file, Serve: true, Busy: time.Minute, MaxWaiting: 64 << 10})
+	defer in.Close()
+	other, err := sqlite.OpenConn(file, sqlite.OpenReadWrite)
+	must(t, err)
+	defer other.Close()
+	must(t, sqlitex.ExecuteTransient(other, "BEGIN IMMEDIATE", nil))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // they do not stay for what becomes of it
+	refused := 0
+	for i := range 256 {
+		_, err := in.Detain(ctx, &inbox.Suspect{Source: "zoom", Received: time.Now(), Remote: "192.0.2.1", RequestID: fmt.Sprint(i)}, inbox.Bounds{Requests: 1000, Bytes: 1 << 20})
+		if errors.Is(err, inbox.ErrUnavailable) {
+			refused++
+		}
+	}
+	must(t, sqlitex.ExecuteTransient(other, "ROLLBACK", nil))
+	if refused < 128 {
+		t.Errorf("%d of 256 were refused", refused)
 	}
 }
 

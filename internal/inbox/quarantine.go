@@ -50,31 +50,21 @@ func (b *Inbox) Detain(ctx context.Context, s *Suspect, most Bounds) (d Detained
 	}
 	hash := suspectHash(s.RequestID, s.Body)
 	headers := s.Headers.text()
-	err = b.write(ctx, len(s.Body), func(c *sqlite.Conn) error {
-		d = Known
+	return write(ctx, b, len(s.Body)+len(headers), func(c *sqlite.Conn) (Detained, error) {
 		known := false
 		err := query(c, `SELECT 1 FROM quarantine WHERE source = ?1 AND hash = ?2`,
 			func(*sqlite.Stmt) error { known = true; return nil }, s.Source, hash[:])
 		if err != nil || known {
-			return err
+			return Known, err
 		}
-		if err := b.held.load(c); err != nil {
-			return err
-		}
-		if d = Full; b.held.full(s, most) {
-			return nil
+		if err := b.held.load(c); err != nil || b.held.full(s, most) {
+			return Full, err
 		}
 		_, err = exec(c, `INSERT INTO quarantine (source, received, remote, reason, denied, hash, headers, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)`,
 			s.Source, s.Received, s.Remote, s.Reason, s.Denied, hash[:], headers, s.Body)
-		s.ID = c.LastInsertRowID()
 		b.held.add(s)
-		d = Kept
-		return err
+		return Kept, err
 	})
-	if err != nil {
-		b.held.forget()
-	}
-	return d, err
 }
 
 // suspectHash is the same for every attempt of a delivery.
@@ -209,17 +199,16 @@ func (b *Inbox) Quarantined(ctx context.Context) (n map[string]int, err error) {
 // Release takes a request out of the quarantine and adds the event that it turned out
 // to be, both or neither. If e is nil, the request is only taken out.
 func (b *Inbox) Release(ctx context.Context, suspect int64, e *Event) (a Added, err error) {
-	size := 0
+	var own incoming
 	if e != nil {
-		size = len(e.Body)
+		own = incomingOf(e)
 	}
-	err = b.write(ctx, size, func(c *sqlite.Conn) error {
+	a, err = write(ctx, b, own.size(), func(c *sqlite.Conn) (Added, error) {
 		n, err := exec(c, `DELETE FROM quarantine WHERE id = ?1`, suspect)
 		if err != nil || n == 0 || e == nil {
-			return err // somebody else has released it
+			return Added{}, err // somebody else has released it
 		}
-		a, err = b.insert(c, e)
-		return err
+		return b.insert(c, &own)
 	})
 	b.held.forget()
 	if err == nil && e != nil {
@@ -231,19 +220,18 @@ func (b *Inbox) Release(ctx context.Context, suspect int64, e *Event) (a Added, 
 // Drop deletes what is in the quarantine of a source, or of all if it has no name; only
 // the numbered ones, if there are any. It returns how many there were.
 func (b *Inbox) Drop(ctx context.Context, source string, ids ...int64) (n int, err error) {
-	err = b.write(ctx, 0, func(c *sqlite.Conn) (err error) {
+	n, err = write(ctx, b, 0, func(c *sqlite.Conn) (n int, err error) {
 		if len(ids) == 0 {
-			n, err = exec(c, `DELETE FROM quarantine WHERE ?1 = '' OR source = ?1`, source)
-			return err
+			return exec(c, `DELETE FROM quarantine WHERE ?1 = '' OR source = ?1`, source)
 		}
 		for _, id := range ids {
 			one, err := exec(c, `DELETE FROM quarantine WHERE id = ?1 AND (?2 = '' OR source = ?2)`, id, source)
 			if err != nil {
-				return err
+				return n, err
 			}
 			n += one
 		}
-		return nil
+		return n, nil
 	})
 	b.held.forget()
 	return n, err

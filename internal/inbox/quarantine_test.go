@@ -1,12 +1,18 @@
 package inbox_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/switchhook/switchhook/internal/inbox"
 )
@@ -23,6 +29,17 @@ func detain(t testing.TB, in *inbox.Inbox, s *inbox.Suspect, most inbox.Bounds) 
 	d, err := in.Detain(t.Context(), s, most)
 	must(t, err)
 	return d
+}
+
+// lockUp puts a request into the empty quarantine and returns its number there.
+func lockUp(t testing.TB, in *inbox.Inbox, requestID string) int64 {
+	t.Helper()
+	detain(t, in, suspect("zoom", "1.1.1.1", requestID, "text"), roomy)
+	all, err := in.Suspects(t.Context(), "", 0, 2)
+	if err != nil || len(all) != 1 {
+		t.Fatal(all, err)
+	}
+	return all[0].ID
 }
 
 func suspects(t testing.TB, in *inbox.Inbox, source string) (texts []string) {
@@ -136,24 +153,21 @@ func TestQuarantineIsEmptiedByOthers(t *testing.T) {
 // becoming one.
 func TestRelease(t *testing.T) {
 	in := fresh(t)
-	q := suspect("zoom", "1.1.1.1", "id", "text")
-	detain(t, in, q, roomy)
+	id := lockUp(t, in, "id")
 	for i, want := range []int64{1, 0} { // the second time it is not there any more
-		a, err := in.Release(t.Context(), q.ID, event("zoom", "id", "text"))
+		a, err := in.Release(t.Context(), id, event("zoom", "id", "text"))
 		if err != nil || a.ID != want {
 			t.Errorf("%d: %+v %v", i, a, err)
 		}
 	}
 	equal(t, "events", ids(all(t, in)), []int64{1})
 	// It may have come again and been accepted meanwhile.
-	q = suspect("zoom", "1.1.1.1", "id", "text")
-	detain(t, in, q, roomy)
-	if a, err := in.Release(t.Context(), q.ID, event("zoom", "id", "text")); err != nil || !a.Duplicate {
+	id = lockUp(t, in, "id")
+	if a, err := in.Release(t.Context(), id, event("zoom", "id", "text")); err != nil || !a.Duplicate {
 		t.Errorf("%+v %v", a, err)
 	}
-	q = suspect("zoom", "1.1.1.1", "challenge", "text")
-	detain(t, in, q, roomy)
-	_, err := in.Release(t.Context(), q.ID, nil)
+	id = lockUp(t, in, "challenge")
+	_, err := in.Release(t.Context(), id, nil)
 	must(t, err)
 	equal(t, "events", ids(all(t, in)), []int64{1})
 	if left := suspects(t, in, ""); len(left) > 0 {
@@ -183,4 +197,51 @@ func TestQuarantineExpires(t *testing.T) {
 		must(t, in.Expire(t.Context(), time.Now(), time.Now().Add(-time.Minute), nil))
 		equal(t, "what is left", suspects(t, in, ""), []string{"young/text"})
 	})
+}
+
+// Who does not want to wait any longer is not held up, and is told nothing of what the
+// writer does meanwhile.
+func TestDetainGivesUp(t *testing.T) {
+	in := fresh(t)
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	var all sync.WaitGroup
+	for i := range 200 {
+		all.Go(func() {
+			d, err := in.Detain(over, suspect("zoom", "192.0.2.1", fmt.Sprint(i), "text"), roomy)
+			if (err != nil) != (d == 0) || err != nil && !errors.Is(err, context.Canceled) {
+				t.Errorf("%v, %v", d, err)
+			}
+		})
+		all.Go(func() {
+			n, err := in.Drop(over, "zoom")
+			if err != nil && (n != 0 || !errors.Is(err, context.Canceled)) {
+				t.Errorf("%d were dropped, %v", n, err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// What the file does not take is not counted, and neither is twice what was to be stored
+// with it and is stored after it.
+func TestOneIsNotDetained(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "inbox.db")
+	in := open(t, file)
+	defer in.Close()
+	other, err := sqlite.OpenConn(file, sqlite.OpenReadWrite)
+	must(t, err)
+	must(t, sqlitex.ExecuteTransient(other, `CREATE TRIGGER no BEFORE INSERT ON quarantine WHEN NEW.body = x'626164' BEGIN SELECT RAISE(ABORT, 'no'); END`, nil))
+	must(t, other.Close())
+	var all sync.WaitGroup
+	for i := range 100 {
+		all.Go(func() {
+			body := []string{"good", "bad"}[i%2]
+			d, err := in.Detain(t.Context(), suspect("zoom", fmt.Sprint("192.0.2.", i), fmt.Sprint(i), body), inbox.Bounds{Requests: 51, Bytes: 1 << 20})
+			if (d == inbox.Kept) != (body == "good") || (err == nil) != (body == "good") {
+				t.Errorf("%s: %v %v", body, d, err)
+			}
+		})
+	}
+	all.Wait()
 }

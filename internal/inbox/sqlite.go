@@ -21,7 +21,8 @@ const (
 	// applicationID marks the file as an inbox: "swin".
 	applicationID = 0x7377696e
 
-	readers = 4
+	// readers are how many connections read, one of them for those who watch for changes.
+	readers = 5
 
 	// writerCache is the writer's page cache, in KiB.
 	writerCache = 16384
@@ -81,7 +82,8 @@ func (b *Inbox) release() error {
 const watchEvery = time.Second
 
 // watch notices what the commands of the inbox do in processes of their own.
-func (b *Inbox) watch() {
+func (b *Inbox) watch(c *sqlite.Conn) {
+	defer b.pool.Put(c)
 	t := time.NewTicker(watchEvery)
 	defer t.Stop()
 	var seen int
@@ -91,13 +93,9 @@ func (b *Inbox) watch() {
 			return
 		case <-t.C:
 		}
-		// The version that a connection sees changes with the commits of others. Here that
-		// may be this process's own writer, and then somebody looks once in vain.
-		var version int
-		err := b.read(context.Background(), func(c *sqlite.Conn) (err error) {
-			version, err = sqlitefile.PragmaInt(c, "data_version")
-			return err
-		})
+		// Each connection has versions of its own, which change with the commits of others.
+		// Here that may be this process's own writer, and then somebody looks once in vain.
+		version, err := sqlitefile.PragmaInt(c, "data_version")
 		if err == nil && version != seen {
 			seen = version
 			b.held.forget()

@@ -15,6 +15,9 @@ const (
 	// batchUnits bounds a transaction, so that nobody waits long for its commit.
 	batchUnits = 2048
 
+	// unitBytes is what a unit counts for among what is waiting, beside what it has with it.
+	unitBytes = 1024
+
 	// lazyWait is how long the progress of forwarders may wait for a commit to go
 	// with. After a crash they repeat what they did meanwhile.
 	lazyWait = 50 * time.Millisecond
@@ -37,9 +40,24 @@ type unit struct {
 	done chan error
 }
 
-// write lets the writer call f in a transaction, and returns when that is on the
-// disk. If ctx is over before, f may still be called.
+// write lets the writer call f in a transaction, and returns what f returns when that is
+// on the disk. If the transaction has to be made once more, f is called once more. If ctx
+// is over before, f may still be called, so it changes nothing that the caller can see.
+func write[T any](ctx context.Context, b *Inbox, size int, f func(*sqlite.Conn) (T, error)) (T, error) {
+	var result, none T
+	err := b.write(ctx, size, func(c *sqlite.Conn) (err error) {
+		result, err = f(c)
+		return err
+	})
+	if err != nil {
+		return none, err // the writer may be at the result still
+	}
+	return result, nil
+}
+
+// write is for those who want to know nothing but whether it went well.
 func (b *Inbox) write(ctx context.Context, size int, f func(*sqlite.Conn) error) error {
+	size += unitBytes
 	u := unit{call: f, size: size, done: make(chan error, 1)}
 	b.mu.Lock()
 	switch {
@@ -161,6 +179,7 @@ func (b *Inbox) transact(batch []unit, progress map[string]Progress) error {
 	}
 	if err != nil && !b.conn.AutocommitEnabled() {
 		_, rollback := exec(b.conn, "ROLLBACK")
+		b.held.forget() // it has counted what is not there now
 		return errors.Join(err, rollback)
 	}
 	return err
