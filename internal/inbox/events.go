@@ -251,8 +251,8 @@ func (b *Inbox) Size(ctx context.Context) (s Size, err error) {
 const expireRows = 200
 
 // Expire deletes, in small steps, the events that were received before t and that
-// all the forwarders are done with, and what is that old in the quarantine. Events in
-// which duplicates are recognised stay, and so do dead letters.
+// all the forwarders are done with, replays included, and what is that old in the
+// quarantine. Events in which duplicates are recognised stay, and so do dead letters.
 func (b *Inbox) Expire(ctx context.Context, t, quarantine time.Time, forwarders []string) error {
 	if horizon := time.Now().Add(-b.horizon); t.After(horizon) {
 		t = horizon
@@ -264,6 +264,13 @@ func (b *Inbox) Expire(ctx context.Context, t, quarantine time.Time, forwarders 
 			return err
 		}
 		below = min(below, p.Position+1)
+		replays, err := b.Replays(ctx, name)
+		if err != nil {
+			return err
+		}
+		for _, r := range replays {
+			below = min(below, r.Position+1)
+		}
 	}
 	for _, step := range []struct {
 		query string
@@ -274,13 +281,15 @@ func (b *Inbox) Expire(ctx context.Context, t, quarantine time.Time, forwarders 
 		{`DELETE FROM quarantine WHERE id IN (SELECT id FROM quarantine WHERE received < ?1 LIMIT ?2)`, []any{quarantine, expireRows}},
 	} {
 		for rows := 1; rows > 0 && ctx.Err() == nil; {
-			n, err := write(ctx, b, 0, func(c *sqlite.Conn) (int, error) { return exec(c, step.query, step.args...) })
+			n, err := write(ctx, b, 0, func(c *sqlite.Conn) (int, error) {
+				b.held.forget()
+				return exec(c, step.query, step.args...)
+			})
 			if err != nil {
 				return err
 			}
 			rows = n
 		}
 	}
-	b.held.forget()
 	return ctx.Err()
 }

@@ -153,8 +153,7 @@ func (b *Inbox) Forget(ctx context.Context, forwarder string, events ...int64) (
 type Replay struct {
 	ID        int64
 	Forwarder string
-	// Dead selects dead letters and nothing else. They are none any more when they have
-	// been forwarded.
+	// Dead selects dead letters and nothing else.
 	Dead bool
 	// Position and Last bound the numbers of the events: Position is before the first.
 	Position, Last int64
@@ -226,11 +225,11 @@ func (b *Inbox) Replays(ctx context.Context, forwarder string) (all []*Replay, e
 var ErrCancelled = errors.New("inbox: the replay was called off")
 
 // Step notes how far a replay has come. It is over if its position is its last event.
-// Dead letters are those of its events that have been forwarded by it.
-func (b *Inbox) Step(ctx context.Context, r *Replay, dead []int64) error {
+// The events that it has forwarded since are no dead letters any more, if they were.
+func (b *Inbox) Step(ctx context.Context, r *Replay, forwarded []int64) error {
 	now := *r
 	there, err := write(ctx, b, 0, func(c *sqlite.Conn) (bool, error) {
-		for _, id := range dead {
+		for _, id := range forwarded {
 			if _, err := exec(c, `DELETE FROM dead WHERE forwarder = ?1 AND event = ?2`, now.Forwarder, id); err != nil {
 				return false, err
 			}

@@ -514,6 +514,15 @@ func TestExpire(t *testing.T) {
 		if len(left) != 501 || left[0] != 7 || left[1] != 501 {
 			t.Errorf("%d events are left, from %v on; want the one that was given up, and what is before a forwarder", len(left), left[:2])
 		}
+		// What is to be forwarded again is there until it was.
+		again := &inbox.Replay{Forwarder: "quick", Position: 600, Last: 700}
+		must(t, in.Replay(t.Context(), again))
+		must(t, in.Expire(t.Context(), time.Now().Add(-time.Minute), time.Now(), []string{"quick"}))
+		if left = ids(all(t, in)); len(left) != 401 || left[1] != 601 {
+			t.Errorf("%d events are left, from %v on; want those that are to be replayed, and what is after them", len(left), left[:2])
+		}
+		_, err := in.Cancel(t.Context(), again.ID)
+		must(t, err)
 		// A forwarder that is not configured any more keeps nothing.
 		must(t, in.Expire(t.Context(), time.Now().Add(-time.Minute), time.Now(), []string{"quick"}))
 		left = ids(all(t, in))

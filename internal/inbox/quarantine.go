@@ -3,6 +3,7 @@ package inbox
 import (
 	"context"
 	"crypto/sha256"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -41,11 +42,12 @@ const (
 )
 
 // Detain puts a request into the quarantine. One address may take half of what there
-// is, so that one stranger cannot keep everybody else out. What is there stays: it is
+// is, so that one stranger cannot keep everybody else out; of IPv6 that is all that one
+// customer is given. What is there stays: it is
 // what the sender will give up first.
 func (b *Inbox) Detain(ctx context.Context, s *Suspect, most Bounds) (d Detained, err error) {
 	// Whoever sends rubbish as fast as he can does not get as far as the writer.
-	if b.held.full(s, most) {
+	if b.held.fullNow(s, most) {
 		return Full, nil
 	}
 	hash := suspectHash(s.RequestID, s.Body)
@@ -86,15 +88,26 @@ func (b *Inbox) leave(c *sqlite.Conn, e *Event) error {
 }
 
 // held counts what is in the quarantine. Counting it anew for each request would cost
-// more than storing it.
+// more than storing it, and if it is full, much more.
 type held struct {
-	mu    sync.Mutex
-	known bool
-	all   map[string]tally // by source
-	from  map[from]tally
+	mu      sync.Mutex
+	known   bool
+	all     map[string]tally // by source
+	from    map[from]tally
+	version int       // of the file, as far as others have changed it
+	looked  time.Time // when the version was right
 }
 
-type from struct{ source, remote string }
+type from struct{ source, network string }
+
+// fromOf returns what is counted as one address.
+func fromOf(source, remote string) from {
+	if addr, err := netip.ParseAddr(remote); err == nil && addr.Is6() {
+		network, _ := addr.Prefix(64) // it has so many
+		return from{source, network.String()}
+	}
+	return from{source, remote}
+}
 
 type tally struct{ requests, bytes int }
 
@@ -103,6 +116,29 @@ const weight = 1024
 
 func (t tally) room(size int, most Bounds) bool {
 	return t.requests < most.Requests && t.bytes+size <= most.Bytes
+}
+
+// look notices, in a transaction of the writer, that another process has changed the file:
+// its own changes do not change the version that it sees.
+func (h *held) look(c *sqlite.Conn) error {
+	return query(c, "PRAGMA data_version", func(st *sqlite.Stmt) error {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if v := st.ColumnInt(0); v != h.version {
+			h.version, h.known = v, false
+		}
+		h.looked = time.Now()
+		return nil
+	})
+}
+
+// fullNow reports whether there was no room a moment ago. Now and then somebody has to
+// get as far as the writer for it to look.
+func (h *held) fullNow(s *Suspect, most Bounds) bool {
+	h.mu.Lock()
+	old := time.Since(h.looked) > watchEvery
+	h.mu.Unlock()
+	return !old && h.full(s, most)
 }
 
 // full reports whether it is known that there is no room.
@@ -114,7 +150,7 @@ func (h *held) full(s *Suspect, most Bounds) bool {
 		return false
 	}
 	half := Bounds{(most.Requests + 1) / 2, (most.Bytes + 1) / 2}
-	return !h.all[s.Source].room(size, most) || !h.from[from{s.Source, s.Remote}].room(size, half)
+	return !h.all[s.Source].room(size, most) || !h.from[fromOf(s.Source, s.Remote)].room(size, half)
 }
 
 // none reports whether nothing of a source is there.
@@ -131,9 +167,10 @@ func (h *held) add(s *Suspect) {
 }
 
 func (h *held) count(source, remote string, t tally) {
-	a, f := h.all[source], h.from[from{source, remote}]
+	at := fromOf(source, remote)
+	a, f := h.all[source], h.from[at]
 	h.all[source] = tally{a.requests + t.requests, a.bytes + t.bytes}
-	h.from[from{source, remote}] = tally{f.requests + t.requests, f.bytes + t.bytes}
+	h.from[at] = tally{f.requests + t.requests, f.bytes + t.bytes}
 }
 
 // forget makes the next one count anew.
@@ -204,13 +241,13 @@ func (b *Inbox) Release(ctx context.Context, suspect int64, e *Event) (a Added, 
 		own = incomingOf(e)
 	}
 	a, err = write(ctx, b, own.size(), func(c *sqlite.Conn) (Added, error) {
+		b.held.forget()
 		n, err := exec(c, `DELETE FROM quarantine WHERE id = ?1`, suspect)
 		if err != nil || n == 0 || e == nil {
 			return Added{}, err // somebody else has released it
 		}
 		return b.insert(c, &own)
 	})
-	b.held.forget()
 	if err == nil && e != nil {
 		e.ID = a.ID
 	}
@@ -219,8 +256,9 @@ func (b *Inbox) Release(ctx context.Context, suspect int64, e *Event) (a Added, 
 
 // Drop deletes what is in the quarantine of a source, or of all if it has no name; only
 // the numbered ones, if there are any. It returns how many there were.
-func (b *Inbox) Drop(ctx context.Context, source string, ids ...int64) (n int, err error) {
-	n, err = write(ctx, b, 0, func(c *sqlite.Conn) (n int, err error) {
+func (b *Inbox) Drop(ctx context.Context, source string, ids ...int64) (int, error) {
+	return write(ctx, b, 0, func(c *sqlite.Conn) (n int, err error) {
+		b.held.forget()
 		if len(ids) == 0 {
 			return exec(c, `DELETE FROM quarantine WHERE ?1 = '' OR source = ?1`, source)
 		}
@@ -233,6 +271,4 @@ func (b *Inbox) Drop(ctx context.Context, source string, ids ...int64) (n int, e
 		}
 		return n, nil
 	})
-	b.held.forget()
-	return n, err
 }

@@ -125,6 +125,22 @@ func TestQuarantineIsBounded(t *testing.T) {
 	}
 }
 
+// Who is given a network of IPv6 addresses has no more room than who has one address.
+func TestQuarantineOfANetwork(t *testing.T) {
+	in := fresh(t)
+	for _, c := range []struct {
+		remote string
+		want   inbox.Detained
+	}{
+		{"2001:db8:1:2::1", inbox.Kept}, {"2001:db8:1:2:ffff::1", inbox.Kept}, {"2001:db8:1:2::3", inbox.Full},
+		{"2001:db8:1:3::1", inbox.Kept}, {"192.0.2.1", inbox.Kept}, {"192.0.2.2", inbox.Full},
+	} {
+		if d := detain(t, in, suspect("zoom", c.remote, c.remote, "text"), inbox.Bounds{Requests: 4, Bytes: 1 << 20}); d != c.want {
+			t.Errorf("%s: %v, want %v", c.remote, d, c.want)
+		}
+	}
+}
+
 // Room that another process has made is used within two seconds.
 func TestQuarantineIsEmptiedByOthers(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "inbox.db")

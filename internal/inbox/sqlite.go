@@ -98,7 +98,6 @@ func (b *Inbox) watch(c *sqlite.Conn) {
 		version, err := sqlitefile.PragmaInt(c, "data_version")
 		if err == nil && version != seen {
 			seen = version
-			b.held.forget()
 			b.changes.wake()
 		}
 	}

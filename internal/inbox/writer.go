@@ -162,7 +162,10 @@ func (b *Inbox) transact(batch []unit, progress map[string]Progress) error {
 		return err
 	}
 	size := sqlitefile.CommitBytes
-	err := saveProgress(b.conn, progress)
+	err := b.held.look(b.conn)
+	if err == nil {
+		err = saveProgress(b.conn, progress)
+	}
 	if err == nil && len(batch) == 0 && len(progress) == 0 {
 		_, err = exec(b.conn, probe, time.Now())
 	}
