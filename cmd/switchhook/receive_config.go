@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -257,6 +258,7 @@ func (f receiveFile) check() error {
 		names = append(names, s.Name)
 	}
 	var forwarders []string
+	files := map[string]string{} // forwarders by the file that they write to
 	for i, w := range f.forwarders {
 		if err := checkName("forwarder", i, w.Name, forwarders); err != nil {
 			return err
@@ -274,6 +276,14 @@ func (f receiveFile) check() error {
 				keys = append(keys, t.key)
 			}
 			return fmt.Errorf("forwarder %s has %d targets, and needs one of %s", w.Name, len(set), strings.Join(keys, ", "))
+		}
+		if w.File != nil {
+			// Each would write over what the other has written.
+			file, err := filepath.Abs(w.File.Path)
+			if other, ok := files[file]; ok && err == nil {
+				return fmt.Errorf("forwarders %s and %s write to the same file, %s; let each have one of its own", other, w.Name, w.File.Path)
+			}
+			files[file] = w.Name
 		}
 		for _, s := range w.Sources {
 			if !slices.Contains(names, s) {

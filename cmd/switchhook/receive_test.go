@@ -505,6 +505,8 @@ func TestGatewaySettings(t *testing.T) {
 		"no room in the quarantine":    {[]string{"--quarantine-requests", "0"}, source, "at least 1"},
 		"no connections":               {[]string{"--max-connections", "0"}, source, "at least 1"},
 		"a URL that is none":           {[]string{"--forward-to", "localhost:3000"}, source, "is not a URL of http or https"},
+		"a URL with a password":        {[]string{"--forward-to", "htp://user:open-sesame@backend/"}, source, "is not a URL of http or https"},
+		"two forwarders to a file":     {nil, source + "forwarders: [{name: x, file: {path: a.ndjson}}, {name: y, file: {path: ./a.ndjson}}]", "forwarders x and y write to the same file"},
 		"a command that is not there":  {nil, source + "forwarders: [{name: x, command: {args: [no-such-program-here]}}]", "executable file not found"},
 		"a file in no directory":       {[]string{"--forward-to", "file:" + filepath.Join(dir, "no", "x")}, source, "no such file or directory"},
 		"a pause that is negative":     {nil, source + "forwarders: [{name: x, min-pause: -1s, stdout: {}}]", "must not be negative"},

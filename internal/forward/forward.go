@@ -235,9 +235,7 @@ func (f *Forwarder) forwardReplay(ctx, taking context.Context, r *inbox.Replay) 
 			r.Position = position
 			var revived []int64
 			for _, m := range taken {
-				if r.Dead {
-					revived = append(revived, m.ID)
-				}
+				revived = append(revived, m.ID)
 			}
 			return f.inbox.Step(ctx, r, revived)
 		})

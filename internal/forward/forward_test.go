@@ -277,6 +277,15 @@ func TestGiveUp(t *testing.T) {
 		if left, err := in.Replays(t.Context(), ""); err != nil || len(left) != 0 {
 			t.Errorf("%+v %v", left, err)
 		}
+
+		// So they are if they are asked for by their numbers.
+		bounded.set(func(g *target) { g.fail = nil })
+		must(t, in.Replay(t.Context(), &inbox.Replay{Forwarder: "bounded", Position: 2, Last: 3}))
+		synctest.Wait()
+		equal(t, "replayed by number", bounded.taken(true), []int64{2, 3})
+		if letters, err = in.DeadLetters(t.Context(), 0, "bounded"); err != nil || len(letters) > 0 {
+			t.Errorf("%+v %v", letters, err)
+		}
 	})
 }
 

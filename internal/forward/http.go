@@ -13,9 +13,8 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/switchhook/switchhook/webhook"
 )
@@ -52,7 +51,8 @@ type HTTPConfig struct {
 func HTTP(c HTTPConfig) (Target, error) {
 	u, err := url.Parse(c.URL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("forward: %q is not a URL of http or https", c.URL)
+		// It is not shown: there may be a password in it.
+		return nil, errors.New("forward: what is given for the backend is not a URL of http or https")
 	}
 	h := &httpTarget{config: c}
 	if c.Secret != "" {
@@ -85,6 +85,7 @@ type httpTarget struct {
 	signer    *webhook.Signer
 	transport *http.Transport
 	client    *http.Client
+	ahead     Ahead
 }
 
 func (h *httpTarget) Close() error {
@@ -93,29 +94,15 @@ func (h *httpTarget) Close() error {
 }
 
 func (h *httpTarget) Take(ctx context.Context, messages []*Message) (n int, err error) {
-	if h.config.Parallel == 1 {
-		if err := h.post(ctx, messages[0]); err != nil {
-			return 0, err
-		}
-		return 1, nil
-	}
 	messages = messages[:min(len(messages), h.config.Parallel)]
-	errs := make([]error, len(messages))
-	var all errgroup.Group
-	for i, m := range messages {
-		all.Go(func() error {
-			errs[i] = h.post(ctx, m)
-			return nil
-		})
+	rest := h.ahead.Rest(messages)
+	errs := make([]error, len(rest))
+	var all sync.WaitGroup
+	for i, m := range rest {
+		all.Go(func() { errs[i] = h.post(ctx, m) })
 	}
-	_ = all.Wait() // they are in errs
-	for n < len(errs) && errs[n] == nil {
-		n++
-	}
-	if n < len(errs) {
-		return n, errs[n]
-	}
-	return n, nil
+	all.Wait()
+	return h.ahead.Settle(messages, rest, errs)
 }
 
 func (h *httpTarget) post(ctx context.Context, m *Message) error {

@@ -169,7 +169,23 @@ func syncDir(dir string) error {
 	return errors.Join(err, d.Close())
 }
 
+// isOurs reports whether the file is the one that is open, as it was left. Somebody may
+// have moved or deleted it, and what were written then nobody would find.
+func (t *fileTarget) isOurs() bool {
+	own, err := t.file.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(t.config.Path)
+	return err == nil && os.SameFile(own, there) && there.Size() == t.size
+}
+
 func (t *fileTarget) Take(_ context.Context, messages []*Message) (int, error) {
+	if t.file != nil && !t.isOurs() {
+		if err := t.Close(); err != nil {
+			return 0, err
+		}
+	}
 	if t.file == nil {
 		if err := t.open(); err != nil {
 			return 0, err

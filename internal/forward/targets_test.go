@@ -7,12 +7,15 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -167,7 +170,8 @@ func TestHTTPAnswers(t *testing.T) {
 	}
 }
 
-// Several requests at a time are as many events as were taken without a gap.
+// Several requests at a time are as many events as were taken without a gap. What was
+// taken beyond the gap is not sent again with what is missing.
 func TestHTTPParallel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in := fresh(t)
@@ -177,8 +181,13 @@ func TestHTTPParallel(t *testing.T) {
 			messages = append(messages, &forward.Message{Event: e, Key: e.Key()})
 		}
 		refused := "0"
+		var mu sync.Mutex
+		requests := map[string]int{}
 		to := backend(t, forward.HTTPConfig{Parallel: 4}, func(w http.ResponseWriter, r *http.Request) {
 			time.Sleep(time.Second)
+			mu.Lock()
+			requests[r.Header.Get(forward.HeaderNumber)]++
+			mu.Unlock()
 			if r.Header.Get(forward.HeaderNumber) == refused {
 				w.WriteHeader(http.StatusServiceUnavailable)
 			}
@@ -190,6 +199,16 @@ func TestHTTPParallel(t *testing.T) {
 		refused = "7"
 		if n, err := to.Take(t.Context(), messages[4:]); n != 2 || err == nil {
 			t.Errorf("%d %v", n, err)
+		}
+		if n, err := to.Take(t.Context(), messages[6:]); n != 0 || err == nil {
+			t.Errorf("%d %v", n, err)
+		}
+		refused = "0"
+		if n, err := to.Take(t.Context(), messages[6:]); n != 4 || err != nil {
+			t.Errorf("%d %v", n, err)
+		}
+		if want := map[string]int{"1": 1, "2": 1, "3": 1, "4": 1, "5": 1, "6": 1, "7": 3, "8": 1, "9": 1, "10": 1}; !maps.Equal(requests, want) {
+			t.Errorf("%v, want %v", requests, want)
 		}
 	})
 }
@@ -339,6 +358,36 @@ func TestFileGoesOn(t *testing.T) {
 			takeAll(t, to, numbered(m, 3))
 			must(t, to.Close())
 			equal(t, "lines", linesOf(t, file), []int64{1, 2, 3})
+		})
+	}
+}
+
+// What somebody does to the file while it is open loses nothing that comes after it.
+func TestFileIsMoved(t *testing.T) {
+	m := sample(t, `{"event":"a.b"}`, nil)
+	for name, c := range map[string]struct {
+		change func(file string) error
+		want   []int64
+	}{
+		"deleted": {os.Remove, []int64{3}},
+		"moved":   {func(file string) error { return os.Rename(file, file+".1") }, []int64{3}},
+		"emptied": {func(file string) error { return os.Truncate(file, 0) }, []int64{3}},
+		"replaced": {func(file string) error {
+			return errors.Join(os.Remove(file), os.WriteFile(file, []byte("{\"id\":9}\n"), 0o600))
+		}, []int64{9, 3}},
+		"untouched": {func(string) error { return nil }, []int64{1, 2, 3}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if runtime.GOOS == "windows" {
+				t.Skip("left out: nobody else can do that there while it is open")
+			}
+			file := filepath.Join(t.TempDir(), "events.ndjson")
+			to := openFile(t, forward.FileConfig{Path: file})
+			takeAll(t, to, numbered(m, 1, 2))
+			must(t, c.change(file))
+			takeAll(t, to, numbered(m, 3))
+			must(t, to.Close())
+			equal(t, "lines", linesOf(t, file), c.want)
 		})
 	}
 }

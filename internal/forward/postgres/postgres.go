@@ -259,10 +259,10 @@ func codeOf(err error) string {
 }
 
 // aboutEvents reports whether an error of an INSERT is about what was to be written: a
-// value that a column, a constraint or a trigger does not take.
+// value that a column, an index, a constraint or a trigger does not take.
 func aboutEvents(err error) bool {
 	code := codeOf(err)
-	return code[:2] == "22" || slices.Contains([]string{"23505", "23514", "23P01", "P0001"}, code)
+	return code[:2] == "22" || slices.Contains([]string{"23505", "23514", "23P01", "54000", "P0001"}, code)
 }
 
 // lasting are the kinds of errors that do not go away by themselves: a password, a

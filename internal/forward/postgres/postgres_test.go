@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -259,17 +260,22 @@ func TestRejected(t *testing.T) {
 	for id := int64(2); id < 12; id++ {
 		all = append(all, cnam(id, id, map[int64]string{6: "SIX"}[id], fmt.Sprintf("+141555501%02d", id)))
 	}
+	var digits strings.Builder // more than an index takes, and nothing that it could compress
+	for i := range 500 {
+		fmt.Fprintf(&digits, "%x", sha256.Sum256([]byte{byte(i), byte(i >> 8)}))
+	}
+	all[6] = cnam(8, 8, "EIGHT", digits.String())
 	for len(all) > 0 {
 		n, err := target.Take(t.Context(), all)
-		if isRefused(err) && n == 0 && all[0].ID == 6 {
+		if isRefused(err) && n == 0 && (all[0].ID == 6 || all[0].ID == 8) {
 			n++
 		} else if err != nil {
 			t.Fatal(n, err)
 		}
 		all = all[n:]
 	}
-	expect(t, database, `SELECT string_agg(id::text, ' ' ORDER BY id) FROM events`, "1 2 3 4 5 7 8 9 10 11")
-	expect(t, database, `SELECT count(*) FROM numbers`, "10")
+	expect(t, database, `SELECT string_agg(id::text, ' ' ORDER BY id) FROM events`, "1 2 3 4 5 7 9 10 11")
+	expect(t, database, `SELECT count(*) FROM numbers`, "9")
 }
 
 // What somebody has to mend is said, is not tried again in haste, and tells nobody the
