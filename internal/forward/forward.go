@@ -215,6 +215,9 @@ func (f *Forwarder) forwardReplays(ctx, taking context.Context) error {
 }
 
 func (f *Forwarder) forwardReplay(ctx, taking context.Context, r *inbox.Replay) error {
+	if r.Position >= r.Last {
+		return f.inbox.Step(ctx, r, nil) // it is about nothing, and so over
+	}
 	dead := map[int64]bool{}
 	if r.Dead {
 		letters, err := f.inbox.DeadLetters(ctx, 0, f.config.Name)

@@ -353,6 +353,24 @@ func TestReplay(t *testing.T) {
 	})
 }
 
+// A replay of nothing is over at once, and the next one has its turn.
+func TestReplayOfNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := fresh(t)
+		must(t, in.Replay(t.Context(), &inbox.Replay{Forwarder: "backend"}))
+		arrive(t, in, "zoom", "a.b", 1)
+		must(t, in.Replay(t.Context(), &inbox.Replay{Forwarder: "backend", Position: 7, Last: 5}))
+		must(t, in.Replay(t.Context(), &inbox.Replay{Forwarder: "backend"}))
+		g := &target{}
+		run(t, in, g, forward.Config{})
+		synctest.Wait()
+		equal(t, "replayed", g.taken(true), span(1, 1))
+		if left, err := in.Replays(t.Context(), ""); err != nil || len(left) > 0 {
+			t.Errorf("%+v %v", left, err)
+		}
+	})
+}
+
 // A replay that is stopped in the middle goes on where it was.
 func TestReplayGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
