@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -49,6 +50,55 @@ func TestConnectionsBreak(t *testing.T) {
 	}
 }
 
+// A database that is away for longer than a lease, or answers nobody for so long, costs no
+// node its place: who cannot say that it lives does not take others for dead. Meanwhile
+// nothing is acknowledged that is not stored.
+func TestDatabaseIsAwayForLong(t *testing.T) {
+	for _, frozen := range []bool{false, true} {
+		t.Run(map[bool]string{false: "stopped", true: "frozen"}[frozen], func(t *testing.T) {
+			server := pgtest.Start(t)
+			in := installOn(t, server.URL())
+			box := openInbox(t, "inbox", "secret-of-inbox")
+			way := openCutter(t, server.Socket())
+			c := newCluster(t, &installation{t: t, dir: in.dir, url: way.database(server.URL()), key: in.key}, 2, "--retry-steps", "200ms,200ms,200ms")
+			c.nodes[0].Load().subscribe(box)
+			c.publish("A", "B", "C", "D")
+			c.acks(100)
+			nodes := c.list(c.nodes[0].Load())
+			if frozen {
+				way.freeze()
+			} else {
+				must(t, server.Stop())
+			}
+			n := turns(t, 4) // a third of a lease each
+			if frozen {
+				n = (n + 1) / 2 // with as much again until it has failed
+			}
+			for n := range n {
+				waitFor(t, "renewals of leases that fail", func() bool {
+					return !slices.ContainsFunc(c.nodes, func(m *member) bool {
+						return strings.Count(m.Load().stderr.String(), "the lease could not be renewed") <= n
+					})
+				})
+			}
+			if frozen {
+				way.thaw()
+			} else {
+				c.refusals(2)
+				must(t, server.Run())
+			}
+			c.acks(100)
+			for i, n := range c.list(c.nodes[0].Load()) {
+				if n.ID != nodes[i].ID {
+					t.Errorf("node %d has become node %d", nodes[i].ID, n.ID)
+				}
+			}
+			c.delivered(box)
+			c.nothingRefusedArrived(box)
+		})
+	}
+}
+
 // cutter is a way to the database on which connections are cut at random.
 type cutter struct {
 	l      net.Listener
@@ -56,6 +106,7 @@ type cutter struct {
 	all    sync.WaitGroup
 
 	mu      sync.Mutex
+	frozen  chan struct{} // nil: it is not
 	random  *rand.Rand
 	cutting bool
 	cuts    int
@@ -79,6 +130,7 @@ func openCutter(t *testing.T, socket string) *cutter {
 	c.all.Go(c.accept)
 	t.Cleanup(func() {
 		_ = l.Close()
+		c.thaw()
 		c.end()
 		c.cutAll()
 		c.all.Wait()
@@ -173,8 +225,12 @@ func (c *cutter) carry(k *cable, to, from net.Conn, limit func(*cable, int) (int
 	for {
 		n, err := from.Read(b)
 		c.mu.Lock()
+		frozen := c.frozen
 		n, over := limit(k, n)
 		c.mu.Unlock()
+		if frozen != nil {
+			<-frozen
+		}
 		if err == nil {
 			_, err = to.Write(b[:n])
 		}
@@ -202,6 +258,22 @@ func (c *cutter) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.cutting = false
+}
+
+// freeze lets nothing pass until thaw is called.
+func (c *cutter) freeze() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.frozen = make(chan struct{})
+}
+
+func (c *cutter) thaw() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.frozen != nil {
+		close(c.frozen)
+		c.frozen = nil
+	}
 }
 
 func (c *cutter) cutAll() {
