@@ -52,7 +52,7 @@ func TestConnectionsBreak(t *testing.T) {
 
 // A database that is away for longer than a lease, or answers nobody for so long, costs no
 // node its place: who cannot say that it lives does not take others for dead. Meanwhile
-// nothing is acknowledged that is not stored.
+// producers are told to try again later, and nothing is acknowledged that is not stored.
 func TestDatabaseIsAwayForLong(t *testing.T) {
 	for _, frozen := range []bool{false, true} {
 		t.Run(map[bool]string{false: "stopped", true: "frozen"}[frozen], func(t *testing.T) {
@@ -81,10 +81,12 @@ func TestDatabaseIsAwayForLong(t *testing.T) {
 					})
 				})
 			}
+			for i := range c.nodes {
+				c.refuses(i)
+			}
 			if frozen {
 				way.thaw()
 			} else {
-				c.refusals(2)
 				must(t, server.Run())
 			}
 			c.acks(100)

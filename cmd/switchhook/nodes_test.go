@@ -155,6 +155,19 @@ func (c *cluster) refusals(n int) {
 	waitFor(c.t, "more refusals", func() bool { _, refused := c.counts(); return refused >= before+n })
 }
 
+// refuses waits until a node refuses what is published to it now. Producers may be waiting
+// for what became of what they published before.
+func (c *cluster) refuses(node int) {
+	c.t.Helper()
+	waitFor(c.t, "a refusal", func() bool {
+		event := fmt.Sprint("refused", rand.Uint32())
+		res, body, err := c.nodes[node].Load().call(c.t.Context(), http.DefaultClient, "POST", "/v2/events", "application/json", strings.NewReader(numbered(event)))
+		must(c.t, err)
+		c.note(node, event, res, body)
+		return res.StatusCode == http.StatusServiceUnavailable
+	})
+}
+
 // missing returns what was acknowledged and has not arrived.
 func (c *cluster) missing(b *inbox) (names []string) {
 	at := b.numbers()

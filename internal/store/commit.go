@@ -25,6 +25,10 @@ const (
 
 	// lazyWait is how long what nobody waits for may wait for a commit to go with.
 	lazyWait = 20 * time.Millisecond
+
+	// patience is for how long a database on a network may be silent before nobody is let
+	// wait for it any more who need not.
+	patience = 5 * time.Second
 )
 
 // unit is what is committed whole or not at all.
@@ -74,6 +78,9 @@ type committer struct {
 	engine   engine
 	observer func(Commit) // nil: nobody
 	log      *slog.Logger
+	// patience is how long a transaction may take before what is not in it is refused
+	// until it is over. 0: as long as it wants.
+	patience time.Duration
 
 	mu       sync.Mutex
 	queue    []unit
@@ -149,7 +156,7 @@ func (c *committer) run() {
 				}
 				break
 			}
-			c.commit(batch)
+			c.commitInTime(batch)
 			c.load.add(rows, time.Now())
 			clear(batch)
 		}
@@ -241,6 +248,29 @@ func (c *committer) cut() (batch []unit, rows int) {
 		c.queue = nil
 	}
 	return batch, rows
+}
+
+var errSilent = errors.New("the database has been silent for seconds")
+
+// commitInTime commits the units, however long that takes. Others are not let wait as
+// long: nothing of them was sent to the database, so they can be told.
+func (c *committer) commitInTime(batch []unit) {
+	if c.patience == 0 {
+		c.commit(batch)
+		return
+	}
+	ended, told := make(chan struct{}), make(chan struct{})
+	t := time.AfterFunc(c.patience, func() {
+		defer close(told)
+		c.refuse(errSilent)
+		<-ended
+		c.refuse(nil)
+	})
+	c.commit(batch)
+	close(ended)
+	if !t.Stop() {
+		<-told
+	}
 }
 
 // commit stores the units in one transaction. If that fails through the fault of

@@ -42,6 +42,15 @@ func scanKey(r row) (*hook.OperatorKey, error) {
 //
 // From then on the directory has what was changed before, whoever changed it.
 func (db *DB) FindKey(ctx context.Context, secret hook.Secret) (k *hook.OperatorKey, err error) {
+	// Who asks has a request to make, and is told rather than let wait.
+	asked := ctx
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	defer func() {
+		if err != nil && ctx.Err() != nil && asked.Err() == nil {
+			err = unavailable(errSilent)
+		}
+	}()
 	version := int64(0)
 	err = db.sql.readNow(ctx, func(t tx) error {
 		return t.query(`SELECT `+keyColumns+`, `+db.dialect.version+` FROM operator_keys WHERE hash = $1 AND revoked = 0`, func(r row) (err error) {

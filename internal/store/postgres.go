@@ -141,6 +141,7 @@ func openPostgres(ctx context.Context, dir *hook.Directory, typeNumber func(stri
 	p.pool, p.urgent, p.beside = p.newSessions("read", readers), p.newSessions("urgent", urgents), p.newSessions("beside", urgents)
 	p.members, p.heart, p.aside = p.newSessions("members", 1), p.newSessions("heart", 1), p.newSessions("aside", 1)
 	p.hot, p.calls = newCommitter(&bulkEngine{engineState{p: p}}, o), newCommitter(&callEngine{engineState{p: p}}, o)
+	p.hot.patience = patience
 	for i, c := range []*committer{p.hot, p.calls} {
 		p.writers[i] = &writer{db: p, name: []string{"bulk", "calls"}[i], doubt: c.refuse, giveUp: c.isClosing}
 	}
