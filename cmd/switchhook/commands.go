@@ -2,10 +2,14 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/switchhook/switchhook/internal/api"
 )
@@ -30,14 +34,49 @@ func call(use, short string, args cobra.PositionalArgs, run func(cmd *cobra.Comm
 	return cmd
 }
 
-// usageArgs makes a wrong number of arguments a usage error.
+// usageArgs makes a wrong number of arguments a usage error, in the words of the usage.
 func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return &usageError{fmt.Errorf("%w; see: %s --help", err, cmd.CommandPath())}
+		if check(cmd, args) == nil {
+			return nil
 		}
-		return nil
+		names := argNames(cmd.Use)
+		if len(args) < len(names) {
+			return &usageError{fmt.Errorf("%s is missing: %s; see: %s --help", names[len(args)], cmd.UseLine(), cmd.CommandPath())}
+		}
+		return &usageError{fmt.Errorf("%q is one argument too many: %s; see: %s --help", args[len(names)], cmd.UseLine(), cmd.CommandPath())}
 	}
+}
+
+// argNames returns what the arguments of a command are called in its usage. Flags that
+// it has to have are there with their values: these are none.
+func argNames(use string) (names []string) {
+	words := strings.Fields(use)[1:]
+	for i := 0; i < len(words); i++ {
+		if strings.HasPrefix(words[i], "-") {
+			i++
+			continue
+		}
+		names = append(names, strings.Trim(words[i], "[]"))
+	}
+	return names
+}
+
+// flagError says what is wrong with a flag as people say it, and not as Go's parsers do.
+func flagError(cmd *cobra.Command, err error) error {
+	if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		want := map[string]string{
+			"int": "a whole number", "int32": "a whole number", "int64": "a whole number", "uint64": "a whole number", "float64": "a number", "bool": "true or false",
+			"duration": "a duration, as in 30s, 5m or 24h", "durationSlice": "a list of durations, as in 5m,20m,1h",
+		}[e.GetFlag().Value.Type()]
+		switch {
+		case errors.Is(err, strconv.ErrRange):
+			err = fmt.Errorf("--%s %q is out of range", e.GetFlag().Name, e.GetValue())
+		case want != "":
+			err = fmt.Errorf("--%s %q is not %s", e.GetFlag().Name, e.GetValue(), want)
+		}
+	}
+	return &usageError{fmt.Errorf("%w; see: %s --help", err, cmd.CommandPath())}
 }
 
 // decode reads an answer of the API.

@@ -102,9 +102,10 @@ func newRoot() *cobra.Command {
 		newReceive(), newInbox(), newBenchReceiver(),
 	)
 	root.SilenceUsage, root.SilenceErrors = true, true
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return &usageError{fmt.Errorf("%w; see: %s --help", err, cmd.CommandPath())}
-	})
+	root.SetFlagErrorFunc(flagError)
+	// Whoever looks for the version tries the flag as well as the command.
+	root.Version = version()
+	root.SetVersionTemplate("switchhook {{.Version}}\n")
 	return root
 }
 
