@@ -316,10 +316,19 @@ func (f *serveFlags) key(log *slog.Logger) (*seal.Key, error) {
 			path = file + ".key"
 		}
 	}
-	if !f.dev {
+	// A database that is there was made with a key: a new one is of no use to it.
+	made := false
+	if info, err := os.Stat(file); isFile && err == nil {
+		made = info.Size() > 0
+	}
+	if !f.dev || made {
 		k, err := seal.Load(path)
-		if errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("there is no master key at %s; make one with: head -c 32 /dev/urandom | base64 > %s && chmod 600 %s, and keep a copy of it apart from the database", path, path, path)
+		switch {
+		case !errors.Is(err, os.ErrNotExist):
+		case made:
+			err = fmt.Errorf("there is no master key at %s; name the one that the secrets in %s are sealed with: --master-key-file FILE", path, file)
+		default:
+			err = fmt.Errorf("there is no master key at %s; if this platform has one, name it with --master-key-file; for a new platform make one with: head -c 32 /dev/urandom | base64 > %s && chmod 600 %s, and keep a copy of it apart from the database", path, path, path)
 		}
 		return k, err
 	}
