@@ -113,7 +113,7 @@ func (d *checkup) line(f doctor.Finding) {
 func (d *checkup) end(url string, findings []doctor.Finding, count map[doctor.Verdict]int, took time.Duration) error {
 	switch d.out.format {
 	case "text":
-		_, err := fmt.Fprintf(d.out.w, "\n%d passed, %d warnings, %d failed, %d left out\n", count[doctor.Pass], count[doctor.Warn], count[doctor.Fail], count[doctor.Skip])
+		_, err := fmt.Fprintf(d.out.w, "\n%d passed, %s, %d failed, %d left out\n", count[doctor.Pass], plural(count[doctor.Warn], "warning", "warnings"), count[doctor.Fail], count[doctor.Skip])
 		return err
 	case "json":
 		raw, err := json.Marshal(struct {

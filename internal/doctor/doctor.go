@@ -54,6 +54,7 @@ type Checkup struct {
 	findings []Finding
 	slowest  time.Duration
 	sent     int // requests that were answered
+	taken    int // of these, those that accepted something
 	fresh    int // of these, those that needed a connection of their own
 	moved    hook.Outcome
 	told     string // what an answer told that it should not
@@ -89,7 +90,7 @@ const margin = webhook.SendTimeout / 2
 // Run makes all checks, one after the other, and returns what was found.
 func (c *Checkup) Run(ctx context.Context) []Finding {
 	c.ids = hook.NewIDs(0, 0)
-	c.findings, c.sent, c.fresh, c.slowest, c.moved, c.told = nil, 0, 0, 0, 0, ""
+	c.findings, c.sent, c.taken, c.fresh, c.slowest, c.moved, c.told = nil, 0, 0, 0, 0, 0, ""
 	c.checkURL()
 	if c.checkDNS(ctx) && c.checkTLS(ctx) && c.checkChallenge(ctx) {
 		c.checkForgedChallenges(ctx)
@@ -268,6 +269,7 @@ func (c *Checkup) note(q request, r outbound.Result) {
 		c.fresh++
 	}
 	if r.Outcome.OK() {
+		c.taken++
 		c.slowest = max(c.slowest, r.Timing.Done-max(r.Timing.Connected, r.Timing.TLS)) // connecting has a time of its own
 	}
 	if r.Outcome >= 300 && r.Outcome <= 399 {
@@ -294,11 +296,17 @@ func (c *Checkup) checkChallenge(ctx context.Context) bool {
 	r := p.Prove(ctx, c.URL, c.Subscription, c.App)
 	c.note(request{}, r.Result)
 	if !r.OK {
-		c.add("challenge", Fail, "answer a signed "+webhook.EventURLValidation+" with status 200 and plainToken and encryptedToken, the HMAC-SHA-256 of plainToken under the secret token in lower-case hex", "%s", r.Reason)
-		if r.Outcome < 0 && r.Outcome != hook.ReadTimeOut {
-			return false
+		remedy := "answer a signed " + webhook.EventURLValidation + " with status 200 and plainToken and encryptedToken, the HMAC-SHA-256 of plainToken under the secret token in lower-case hex"
+		switch r.Outcome {
+		case hook.ConnectionRefused, hook.RemoteError, hook.TimeLimiter:
+			remedy = "is the endpoint running, do host and port lead to it, and does it speak HTTP there? The rest is checked once it answers"
+		case hook.DNSForbidden:
+			remedy = "subscribe to a public address; --dev permits others here"
+		case hook.CannotGetAccessToken:
+			remedy = "have the token URL of the custom header answer with a token; the rest is checked once it does"
 		}
-		return true
+		c.add("challenge", Fail, remedy, "%s", r.Reason)
+		return r.Outcome >= 0 || r.Outcome == hook.ReadTimeOut
 	}
 	c.add("challenge", Pass, "", "the endpoint has proven itself after %v", round(r.Timing.Done))
 	return true
@@ -519,6 +527,8 @@ func (c *Checkup) checkAnswers() {
 	}
 	slowest := round(c.slowest)
 	switch {
+	case c.taken == 0:
+		c.add("speed", Skip, "", "something has to be accepted first")
 	case slowest > margin:
 		c.add("speed", Warn, "store events and answer; handle them after that. An answer after 3 seconds is none, and the event comes again", "the slowest answer took %v, of 3 seconds that there are", slowest)
 	default:

@@ -363,6 +363,25 @@ func TestEndpointsThatCannotBeReached(t *testing.T) {
 	}
 }
 
+// What is said of an endpoint that is not there, or accepts nothing, is of use for that.
+func TestNothingToJudge(t *testing.T) {
+	find := func(findings []Finding, check string) Finding {
+		i := slices.IndexFunc(findings, func(f Finding) bool { return f.Check == check })
+		if i < 0 {
+			t.Fatalf("there is no %q in %+v", check, findings)
+		}
+		return findings[i]
+	}
+	broken := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
+	away := checkup(t, broken, func(d *Checkup) { d.URL = "http://nobody.test/" }).Run(t.Context())
+	if f := find(away, "challenge"); !strings.HasPrefix(f.Remedy, "is the endpoint running") {
+		t.Errorf("nobody answers, and the remedy is %q", f.Remedy)
+	}
+	if f := find(checkup(t, broken).Run(t.Context()), "speed"); f.Verdict != Skip {
+		t.Errorf("nothing was accepted, and the speed of that is judged: %+v", f)
+	}
+}
+
 // certified returns a certificate for a name, and who certifies it.
 func certified(t *testing.T, name string, until time.Time) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
