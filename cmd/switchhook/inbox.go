@@ -236,7 +236,11 @@ func listInbox(cmd *cobra.Command, in *inboxes.Inbox, o *output, _ []string) err
 		return err
 	}
 	q.RequestID, _ = cmd.Flags().GetString("request-id")
-	q.Forwarder, _ = cmd.Flags().GetString("dead")
+	if cmd.Flags().Changed("dead") {
+		if q.Forwarder, err = forwarderFlag(cmd, in, "dead"); err != nil {
+			return err
+		}
+	}
 	q.Before, _ = cmd.Flags().GetInt64("before")
 	events, err := in.List(cmd.Context(), q)
 	if err != nil {
@@ -398,9 +402,9 @@ func statusInbox(cmd *cobra.Command, in *inboxes.Inbox, o *output, _ []string) e
 	})
 }
 
-// forwarderFlag returns the forwarder that --forwarder names.
-func forwarderFlag(cmd *cobra.Command, in *inboxes.Inbox) (string, error) {
-	name, _ := cmd.Flags().GetString("forwarder")
+// forwarderFlag returns the forwarder that a flag names.
+func forwarderFlag(cmd *cobra.Command, in *inboxes.Inbox, flag string) (string, error) {
+	name, _ := cmd.Flags().GetString(flag)
 	all, err := in.Forwarders(cmd.Context())
 	if err != nil {
 		return "", err
@@ -409,8 +413,13 @@ func forwarderFlag(cmd *cobra.Command, in *inboxes.Inbox) (string, error) {
 	for _, p := range all {
 		names = append(names, p.Forwarder)
 	}
-	if !slices.Contains(names, name) {
-		return "", &usageError{fmt.Errorf("--forwarder %q is none of those there are: %s", name, strings.Join(names, ", "))}
+	switch {
+	case len(names) == 0:
+		return "", &usageError{errors.New("no gateway with a forwarder has used this inbox")}
+	case name == "":
+		return "", &usageError{fmt.Errorf("--%s is missing; there are %s", flag, strings.Join(names, ", "))}
+	case !slices.Contains(names, name):
+		return "", &usageError{fmt.Errorf("--%s %q is none of those there are: %s", flag, name, strings.Join(names, ", "))}
 	}
 	return name, nil
 }
@@ -425,7 +434,7 @@ func replayInbox(cmd *cobra.Command, in *inboxes.Inbox, o *output, args []string
 	if err != nil {
 		return err
 	}
-	name, err := forwarderFlag(cmd, in)
+	name, err := forwarderFlag(cmd, in, "forwarder")
 	if err != nil {
 		return err
 	}
@@ -437,8 +446,11 @@ func replayInbox(cmd *cobra.Command, in *inboxes.Inbox, o *output, args []string
 			ways++
 		}
 	}
-	if ways != 1 {
+	switch {
+	case ways == 0:
 		return &usageError{errors.New("say which events: their numbers, or --from, --to, --event, --source and --dead, or --all")}
+	case ways > 1:
+		return &usageError{errors.New("say which events in one way: by their numbers, by a filter, or --all")}
 	}
 	replays := []*inboxes.Replay{{Forwarder: name, Dead: dead, From: q.From, To: q.To, Source: q.Source, Name: q.Name}}
 	if len(ids) > 0 {
@@ -487,7 +499,7 @@ func forgetInbox(cmd *cobra.Command, in *inboxes.Inbox, o *output, args []string
 	if err != nil {
 		return err
 	}
-	name, err := forwarderFlag(cmd, in)
+	name, err := forwarderFlag(cmd, in, "forwarder")
 	if err != nil {
 		return err
 	}
@@ -609,10 +621,16 @@ func releaseQuarantine(cmd *cobra.Command, f *sourceFlags, in *inboxes.Inbox, o 
 	}
 	return writeItems(o, "sources", all, func() error {
 		var rows [][]string
+		doubtful := 0
 		for _, r := range all {
+			doubtful += r.Doubtful
 			rows = append(rows, []string{r.Source, strconv.Itoa(r.Events), strconv.Itoa(r.Duplicates), strconv.Itoa(r.Challenges), strconv.Itoa(r.Remaining), strconv.Itoa(r.Doubtful)})
 		}
-		return o.table("SOURCE|ACCEPTED|DUPLICATES|CHALLENGES|REMAINING|OF THOSE RIGHTLY SIGNED", rows)
+		err := o.table("SOURCE|ACCEPTED|DUPLICATES|CHALLENGES|REMAINING|OF THOSE RIGHTLY SIGNED", rows)
+		if err == nil && doubtful > 0 {
+			_, err = fmt.Fprintf(o.w, "\n%s rightly signed and came at a wrong time, or without what is asked for beside the signature: --anyway accepts that\n", plural(doubtful, "request is", "requests are"))
+		}
+		return err
 	})
 }
 

@@ -178,7 +178,7 @@ func (f *receiveFlags) run(cmd *cobra.Command) (err error) {
 		}
 	}
 	if f.check {
-		_, err := fmt.Fprintf(cmd.OutOrStdout(), "the settings are right: %d sources, %d forwarders\n", len(file.sources), len(file.forwarders))
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "the settings are right: %s, %s\n", plural(len(file.sources), "source", "sources"), plural(len(file.forwarders), "forwarder", "forwarders"))
 		return err
 	}
 	return r.run(cmd.Context(), s, tlsConfig, file)
@@ -211,7 +211,7 @@ func (f *receiveFlags) settings(log *slog.Logger) (c gateway.Config, err error) 
 	}
 	for name, address := range map[string]string{"listen": f.listen, "admin": f.admin} {
 		if _, port, err := net.SplitHostPort(address); (err != nil || port == "") && (name == "listen" || address != "") {
-			return c, fmt.Errorf("--%s %q must be HOST:PORT, as in 127.0.0.1:8050; :8050 is on all addresses of this machine", name, address)
+			return c, fmt.Errorf("--%s %q must be HOST:PORT, as in 127.0.0.1:%[3]s; :%[3]s is on all addresses of this machine", name, address, map[string]string{"listen": "8050", "admin": "8051"}[name])
 		}
 	}
 	for _, text := range f.proxies {
@@ -244,6 +244,13 @@ func (f *receiveFlags) file(cmd *cobra.Command) (r receiveFile, err error) {
 				return r, err
 			}
 			if w.Postgres == nil {
+				if !strings.HasPrefix(to, "http://") && !strings.HasPrefix(to, "https://") {
+					_, shown, ok := strings.Cut(to, "@") // before which there may be a password
+					if !ok {
+						shown = to
+					}
+					return r, fmt.Errorf("--forward-to %q is none of http://..., https://..., postgres://HOST/DATABASE, file:PATH and -", shown)
+				}
 				w.HTTP = &httpFile{URL: to}
 			}
 		}

@@ -75,7 +75,11 @@ func (s secretFile) read() (string, error) {
 		return "", errors.New("say where the secret is: file or env, one of them")
 	case s.File != "":
 		text, err := os.ReadFile(s.File)
-		return strings.TrimSpace(string(text)), err
+		secret := strings.TrimSpace(string(text))
+		if err == nil && secret == "" {
+			err = fmt.Errorf("there is no secret in %s", s.File)
+		}
+		return secret, err
 	}
 	text, ok := os.LookupEnv(s.Env)
 	if !ok {
