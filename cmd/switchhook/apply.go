@@ -79,6 +79,10 @@ func readManifest(file string, stdin io.Reader) (*manage.Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(bytes.TrimSpace(text)) == 0 {
+		// More likely what should have written it has failed than that nothing is wanted.
+		return nil, fmt.Errorf("%s: is empty; it has accounts and apps", file)
+	}
 	var m, exact manage.Manifest
 	dec := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
 	if err := dec.Decode(&m); err != nil && !errors.Is(err, io.EOF) {

@@ -49,7 +49,11 @@ func (c *client) key(ctx context.Context) (string, error) {
 	}
 	if c.keyFile != "" {
 		text, err := os.ReadFile(c.keyFile)
-		return strings.TrimSpace(string(text)), err
+		key := strings.TrimSpace(string(text))
+		if err == nil && key == "" {
+			err = &usageError{fmt.Errorf("there is no operator key in %s", c.keyFile)}
+		}
+		return key, err
 	}
 	if key := os.Getenv(envName("key")); key != "" {
 		return strings.TrimSpace(key), nil
@@ -176,7 +180,7 @@ func apiError(status int, body []byte) error {
 		Errors  hook.Faults `json:"errors"`
 	}
 	if json.Unmarshal(body, &f) != nil || f.Message == "" {
-		return fmt.Errorf("the platform answered with status %d: %s", status, printable(string(body[:min(len(body), 200)])))
+		return notAPI(status, string(body))
 	}
 	e := &hook.Error{Detail: printable(f.Message)}
 	if len(f.Errors) > 0 {
@@ -186,6 +190,20 @@ func apiError(status int, body []byte) error {
 		e.Faults.Add(printable(x.Field), "%s", printable(x.Message))
 	}
 	return e
+}
+
+// notAPI is an answer that no platform gives: something else listens at --server, or
+// stands before the platform and cannot reach it.
+func notAPI(status int, body string) error {
+	said := ""
+	if words := strings.Fields(body); len(words) > 0 {
+		text := []rune(strings.Join(words, " "))
+		said = fmt.Sprintf(" (%s)", printable(string(text[:min(len(text), 100)])))
+	}
+	if status >= http.StatusInternalServerError {
+		return fmt.Errorf("the platform, or what stands before it, answered with status %d%s", status, said)
+	}
+	return fmt.Errorf("the answer has status %d and is no platform's%s; is --server right?", status, said)
 }
 
 func (c *client) get(ctx context.Context, path string, query url.Values) ([]byte, error) {

@@ -193,9 +193,10 @@ func resend(cmd *cobra.Command, c *client, o *output, args []string) error {
 	if err != nil {
 		return err
 	}
+	everything, _ := cmd.Flags().GetBool("all")
 	if len(args) == 1 {
-		if len(q) > 0 {
-			return &usageError{errors.New("name a delivery or give a filter, not both")}
+		if len(q) > 0 || everything {
+			return &usageError{errors.New("name a delivery or say which by flags, not both")}
 		}
 		raw, err := c.post(cmd.Context(), operator+"/deliveries/"+url.PathEscape(args[0])+"/resend", nil, struct{}{})
 		if err != nil {
@@ -206,7 +207,7 @@ func resend(cmd *cobra.Command, c *client, o *output, args []string) error {
 			return err
 		})
 	}
-	if all, _ := cmd.Flags().GetBool("all"); len(q) == 0 && !all {
+	if len(q) == 0 && !everything {
 		return &usageError{errors.New("name a delivery, give a filter, or say --all")}
 	}
 	var total struct {

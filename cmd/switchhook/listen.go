@@ -172,14 +172,17 @@ func (l *listening) open(c *client, o *output, messages io.Writer) error {
 		if !ok || pattern == "" {
 			return &usageError{fmt.Errorf("--route %q is not EVENTS=URL", text)}
 		}
+		if strings.Contains(strings.TrimSuffix(pattern, "*"), "*") {
+			return &usageError{fmt.Errorf("--route %q would never fit: * may only be the end of EVENTS", text)}
+		}
 		l.table = append(l.table, forwardRoute{pattern, to})
 	}
 	if l.forwardTo != "" {
 		l.table = append(l.table, forwardRoute{"*", l.forwardTo})
 	}
 	for _, r := range l.table {
-		if msg := everywhere().CheckURL(r.url); msg != "" {
-			return &usageError{fmt.Errorf("the URL %q %s", r.url, msg)}
+		if err := checkURL(r.url); err != nil {
+			return err
 		}
 	}
 	if l.validate && len(l.table) == 0 {

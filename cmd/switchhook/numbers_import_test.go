@@ -160,7 +160,7 @@ func TestImportGoesOn(t *testing.T) {
 			t.Errorf("it went on at %q, want %q", s.asked, want)
 		}
 		if want := "the connection to the platform broke off (unexpected EOF); trying again\n" +
-			"the platform answered with status 503: ; trying again\n" +
+			"the platform, or what stands before it, answered with status 503; trying again\n" +
 			"Unavailable: the platform is stopping.; trying again\n" +
 			"50%  12 lines  12/s  in 1.0s\n"; got.messages != want {
 			t.Errorf("messages:\n%swant\n%s", got.messages, want)

@@ -287,7 +287,7 @@ func (f *serveFlags) check() error {
 	}
 	for name, address := range map[string]string{"listen": f.listen, "admin": f.admin} {
 		if _, port, err := net.SplitHostPort(address); (err != nil || port == "") && (name == "listen" || address != "") {
-			return &usageError{fmt.Errorf("--%s %q must be HOST:PORT, as in 127.0.0.1:8040; :8040 is on all addresses of this machine", name, address)}
+			return &usageError{fmt.Errorf("--%s %q must be HOST:PORT, as in 127.0.0.1:%[3]s; :%[3]s is on all addresses of this machine", name, address, map[string]string{"listen": "8040", "admin": "8041"}[name])}
 		}
 	}
 	if f.keepBody < 0 || f.keepBody > outbound.MaxKeepBody {

@@ -48,6 +48,18 @@ func everywhere() hook.EndpointPolicy {
 	return hook.EndpointPolicy{HTTP: true, AnyHeader: true, Allowed: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}
 }
 
+// checkURL says what is wrong with a URL that somebody sends to. It says what one looks
+// like, because those who try something on their own machine leave away http://.
+func checkURL(raw string) error {
+	if begin := strings.ToLower(raw); !strings.HasPrefix(begin, "http://") && !strings.HasPrefix(begin, "https://") {
+		return &usageError{fmt.Errorf("%q is not a URL like http://localhost:8080/webhooks", raw)}
+	}
+	if msg := everywhere().CheckURL(raw); msg != "" {
+		return &usageError{fmt.Errorf("the URL %q %s", raw, msg)}
+	}
+	return nil
+}
+
 // target is what requests are sent with.
 type target struct {
 	client *outbound.Client
@@ -59,8 +71,8 @@ type target struct {
 
 // open prepares sending to a URL.
 func (t *trial) open(cmd *cobra.Command, url string, policy hook.EndpointPolicy) (*target, error) {
-	if msg := everywhere().CheckURL(url); msg != "" {
-		return nil, &usageError{fmt.Errorf("the URL %q %s", url, msg)}
+	if err := checkURL(url); err != nil {
+		return nil, err
 	}
 	secrets, err := t.secret.read(cmd.InOrStdin())
 	if err != nil {

@@ -252,7 +252,7 @@ func (a *api) filter(v url.Values) (*query, hook.DeliveryFilter, error) {
 		for name := range strings.SplitSeq(list, ",") {
 			var s hook.State
 			if err := s.UnmarshalText([]byte(name)); err != nil {
-				q.faults.Add("state", "%s", err)
+				q.faults.Add("state", "%s", strings.TrimPrefix(err.Error(), "state "))
 			}
 			f.States = append(f.States, s)
 		}

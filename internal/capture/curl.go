@@ -46,7 +46,7 @@ func readCurl(command string) (Request, error) {
 			r.Header.Set("User-Agent", value)
 		case "-d", "--data", "--data-ascii", "--data-binary", "--json":
 			if strings.HasPrefix(value, "@") {
-				return Request{}, fmt.Errorf("its body is in a file (%s %s), which this does not open; name the file as the body", name, value)
+				return Request{}, fmt.Errorf("its body is in a file (%s %s), which this does not open; name it with --body", name, value)
 			}
 			data = append(data, value)
 		case "--data-raw":
