@@ -245,10 +245,7 @@ func (f *receiveFlags) file(cmd *cobra.Command) (r receiveFile, err error) {
 			}
 			if w.Postgres == nil {
 				if !strings.HasPrefix(to, "http://") && !strings.HasPrefix(to, "https://") {
-					_, shown, ok := strings.Cut(to, "@") // before which there may be a password
-					if !ok {
-						shown = to
-					}
+					shown := to[strings.LastIndex(to, "@")+1:] // there may be a password before it
 					return r, fmt.Errorf("--forward-to %q is none of http://..., https://..., postgres://HOST/DATABASE, file:PATH and -", shown)
 				}
 				w.HTTP = &httpFile{URL: to}
