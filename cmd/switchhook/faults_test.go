@@ -27,7 +27,7 @@ func TestConnectionsBreak(t *testing.T) {
 	c.nodes[0].Load().subscribe(box)
 	cut := openCutter(t, server.Socket())
 	c.join(&installation{t: t, dir: in.dir, url: cut.database(server.URL()), key: in.key})
-	c.publish("A", "B", "C", "D")
+	c.publish(box, "A", "B", "C", "D")
 	c.acks(100)
 	cut.begin()
 	n := 15 * turns(t, 5)
@@ -62,7 +62,7 @@ func TestDatabaseIsAwayForLong(t *testing.T) {
 			way := openCutter(t, server.Socket())
 			c := newCluster(t, &installation{t: t, dir: in.dir, url: way.database(server.URL()), key: in.key}, 2, "--retry-steps", "200ms,200ms,200ms")
 			c.nodes[0].Load().subscribe(box)
-			c.publish("A", "B", "C", "D")
+			c.publish(box, "A", "B", "C", "D")
 			c.acks(100)
 			nodes := c.list(c.nodes[0].Load())
 			if frozen {
@@ -326,7 +326,7 @@ func TestStatementsTimeOut(t *testing.T) {
 	box := openInbox(t, "inbox", "secret-of-inbox")
 	c := newCluster(t, in, 2, "--retry-steps", "200ms,200ms,200ms")
 	c.nodes[0].Load().subscribe(box)
-	c.publish("A", "B", "C", "D")
+	c.publish(box, "A", "B", "C", "D")
 	c.acks(100)
 
 	// Everything waits for a while, and then goes on.

@@ -82,8 +82,10 @@ func (c *cluster) end(i int, s syscall.Signal) {
 	}
 }
 
-// publish publishes single events, each to the next node, until the cluster stops.
-func (c *cluster) publish(names ...string) {
+// publish publishes single events, each to the next node, until the cluster stops. It
+// pauses while many are on their way to where they go: a slow machine would be busy with
+// them for long.
+func (c *cluster) publish(to *inbox, names ...string) {
 	for _, name := range names {
 		c.all.Go(func() {
 			client := &http.Client{Transport: &http.Transport{}, Timeout: 30 * time.Second}
@@ -91,7 +93,8 @@ func (c *cluster) publish(names ...string) {
 			for n := 0; c.ctx.Err() == nil; n++ {
 				i := n % len(c.nodes)
 				p := c.nodes[i].Load()
-				if p == nil {
+				if p == nil || c.underWay(to) > 500 {
+					time.Sleep(time.Millisecond)
 					continue
 				}
 				event, began := fmt.Sprint(name, n), time.Now()
@@ -109,6 +112,14 @@ func (c *cluster) publish(names ...string) {
 			}
 		})
 	}
+}
+
+// underWay returns about how many were acknowledged and have not arrived.
+func (c *cluster) underWay(to *inbox) int {
+	acked, _ := c.counts()
+	to.mu.Lock()
+	defer to.mu.Unlock()
+	return acked - len(to.got)
 }
 
 func (c *cluster) note(node int, event string, res *http.Response, body []byte) {
@@ -286,7 +297,7 @@ func TestNodesComeAndGo(t *testing.T) {
 	if all := c.list(c.nodes[2].Load()); len(all) != nodes || all[0].Slot == all[1].Slot || all[1].Slot == all[2].Slot {
 		t.Errorf("the nodes are %+v", all)
 	}
-	c.publish("A", "B", "C", "D")
+	c.publish(box, "A", "B", "C", "D")
 	inFlight := 0
 	n := turns(t, 10)
 	for round := range n {
@@ -363,7 +374,7 @@ func TestNodeStandsStill(t *testing.T) {
 	c := newCluster(t, in, 2, "--retry-steps", "200ms,200ms,200ms,200ms", "--in-flight", "8")
 	moving, still := c.nodes[0].Load(), c.nodes[1].Load()
 	moving.subscribe(box)
-	c.publish("A", "B", "C", "D")
+	c.publish(box, "A", "B", "C", "D")
 	for range turns(t, 2) {
 		c.acks(100)
 		before := c.list(moving)
@@ -408,7 +419,7 @@ func TestFailover(t *testing.T) {
 			box := openInbox(t, "inbox", "secret-of-inbox")
 			c := newCluster(t, in, nodes, "--retry-steps", "200ms,200ms,200ms")
 			c.nodes[0].Load().subscribe(box)
-			c.publish("A", "B", "C", "D")
+			c.publish(box, "A", "B", "C", "D")
 			c.acks(300)
 			must(t, primary.Kill())
 			c.refusals(nodes)
@@ -429,7 +440,7 @@ func TestDatabaseGoesAway(t *testing.T) {
 			box := openInbox(t, "inbox", "secret-of-inbox")
 			c := newCluster(t, in, nodes, "--retry-steps", "200ms,200ms,200ms")
 			c.nodes[0].Load().subscribe(box)
-			c.publish("A", "B", "C")
+			c.publish(box, "A", "B", "C")
 			for i, end := range []func() error{server.Stop, server.Kill, server.Stop, server.Kill} {
 				c.acks(100)
 				must(t, end())
