@@ -81,9 +81,7 @@ func TestDatabaseIsAwayForLong(t *testing.T) {
 					})
 				})
 			}
-			for i := range c.nodes {
-				c.refuses(i)
-			}
+			c.refuses()
 			if frozen {
 				way.thaw()
 			} else {

@@ -153,30 +153,26 @@ func (c *cluster) counts() (acked, refused int) {
 	return len(c.acked), len(c.refused)
 }
 
-// acks waits for so many more acknowledgements, and refusals for refusals.
+// acks waits for so many more acknowledgements.
 func (c *cluster) acks(n int) {
 	c.t.Helper()
 	before, _ := c.counts()
 	waitFor(c.t, "more acknowledgements", func() bool { acked, _ := c.counts(); return acked >= before+n })
 }
 
-func (c *cluster) refusals(n int) {
+// refuses waits until each node refuses what is published to it now. Producers may be
+// waiting for what became of what they published before.
+func (c *cluster) refuses() {
 	c.t.Helper()
-	_, before := c.counts()
-	waitFor(c.t, "more refusals", func() bool { _, refused := c.counts(); return refused >= before+n })
-}
-
-// refuses waits until a node refuses what is published to it now. Producers may be waiting
-// for what became of what they published before.
-func (c *cluster) refuses(node int) {
-	c.t.Helper()
-	waitFor(c.t, "a refusal", func() bool {
-		event := fmt.Sprint("refused", rand.Uint32())
-		res, body, err := c.nodes[node].Load().call(c.t.Context(), http.DefaultClient, "POST", "/v2/events", "application/json", strings.NewReader(numbered(event)))
-		must(c.t, err)
-		c.note(node, event, res, body)
-		return res.StatusCode == http.StatusServiceUnavailable
-	})
+	for i := range c.nodes {
+		waitFor(c.t, "a refusal", func() bool {
+			event := fmt.Sprint("refused", rand.Uint32())
+			res, body, err := c.nodes[i].Load().call(c.t.Context(), http.DefaultClient, "POST", "/v2/events", "application/json", strings.NewReader(numbered(event)))
+			must(c.t, err)
+			c.note(i, event, res, body)
+			return res.StatusCode == http.StatusServiceUnavailable
+		})
+	}
 }
 
 // missing returns what was acknowledged and has not arrived.
@@ -422,7 +418,7 @@ func TestFailover(t *testing.T) {
 			c.publish(box, "A", "B", "C", "D")
 			c.acks(300)
 			must(t, primary.Kill())
-			c.refusals(nodes)
+			c.refuses()
 			must(t, standby.Promote())
 			c.acks(300)
 			c.delivered(box)
@@ -445,7 +441,7 @@ func TestDatabaseGoesAway(t *testing.T) {
 				c.acks(100)
 				must(t, end())
 				if i > 0 { // else it is back before anybody notices
-					c.refusals(nodes)
+					c.refuses()
 				}
 				must(t, server.Run())
 			}
