@@ -33,7 +33,7 @@ func listAudit(cmd *cobra.Command, c *client, o *output, _ []string) error {
 	if err := spanQuery(cmd, q); err != nil {
 		return err
 	}
-	all, err := pages[api.AuditEntry](cmd, c, "/audit", "entries", q)
+	all, err := pages[api.AuditEntry](cmd, c, o, "/audit", "entries", q)
 	if err != nil {
 		return err
 	}

@@ -98,7 +98,7 @@ func listDeliveries(cmd *cobra.Command, c *client, o *output, _ []string) error 
 	if err != nil {
 		return err
 	}
-	all, err := pages[api.Delivery](cmd, c, "/deliveries", "deliveries", q)
+	all, err := pages[api.Delivery](cmd, c, o, "/deliveries", "deliveries", q)
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func listDeliveries(cmd *cobra.Command, c *client, o *output, _ []string) error 
 }
 
 // pages reads a list page by page, as much of it as --limit says.
-func pages[T any](cmd *cobra.Command, c *client, path, list string, q url.Values) ([]T, error) {
+func pages[T any](cmd *cobra.Command, c *client, o *output, path, list string, q url.Values) ([]T, error) {
 	limit, _ := cmd.Flags().GetInt("limit")
 	if limit < 1 {
 		return nil, &usageError{errors.New("--limit must be 1 or more")}
@@ -139,6 +139,7 @@ func pages[T any](cmd *cobra.Command, c *client, path, list string, q url.Values
 			break
 		}
 		q.Set("next_page_token", next)
+		o.cut = len(all) >= limit
 	}
 	return all, nil
 }

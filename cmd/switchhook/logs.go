@@ -84,6 +84,7 @@ func listLogs(cmd *cobra.Command, c *client, o *output, _ []string) error {
 			break
 		}
 		q.Set("next_page_token", v.Next)
+		o.cut = len(all) >= limit
 	}
 	raw, err := json.Marshal(map[string]any{"webhook_logs": all})
 	if err != nil {
@@ -94,6 +95,7 @@ func listLogs(cmd *cobra.Command, c *client, o *output, _ []string) error {
 		for i := range all {
 			fmt.Fprintln(o.w, logLine(&all[i], colours))
 		}
+		o.rest()
 		return nil
 	})
 }

@@ -82,7 +82,7 @@ func listNumbers(cmd *cobra.Command, c *client, o *output, _ []string) error {
 	if err != nil {
 		return err
 	}
-	all, err := pages[number.Number](cmd, c, "/numbers", "numbers", q)
+	all, err := pages[number.Number](cmd, c, o, "/numbers", "numbers", q)
 	if err != nil {
 		return err
 	}

@@ -16,8 +16,11 @@ import (
 // output writes results as people or programs want them. Results go to standard
 // output, all else to standard error.
 type output struct {
-	format string
-	w      io.Writer
+	format   string
+	w        io.Writer
+	messages io.Writer
+	// cut says that a list has more than was asked for.
+	cut bool
 }
 
 // addOutput gives a command the flag -o.
@@ -25,7 +28,7 @@ func addOutput(cmd *cobra.Command) *output {
 	o := &output{}
 	cmd.Flags().StringVarP(&o.format, "output", "o", "text", "text, json or ndjson")
 	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
-		o.w = cmd.OutOrStdout()
+		o.w, o.messages = cmd.OutOrStdout(), cmd.ErrOrStderr()
 		switch o.format {
 		case "text", "json", "ndjson":
 			return nil
@@ -97,6 +100,13 @@ func (o *output) done(fields map[string]string) error {
 	return o.write(raw, "", func() error { return nil })
 }
 
+// rest says of a list that was cut that it was: people might take it for all there is.
+func (o *output) rest() {
+	if o.cut {
+		fmt.Fprintln(o.messages, "there are more; --limit says how many to show")
+	}
+}
+
 // table writes rows in columns.
 func (o *output) table(head string, rows [][]string) error {
 	t := tabwriter.NewWriter(o.w, 0, 0, 2, ' ', 0)
@@ -109,7 +119,11 @@ func (o *output) table(head string, rows [][]string) error {
 		}
 		fmt.Fprintln(t, strings.Join(r, "\t"))
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	o.rest()
+	return nil
 }
 
 // fields writes names and values in two columns; those without a value are left

@@ -34,7 +34,7 @@ type trial struct {
 func addTrial(cmd *cobra.Command) *trial {
 	t := &trial{secret: addSecret(cmd)}
 	fl := cmd.Flags()
-	fl.StringVar(&t.customHeader, "custom-header", "", "YAML file with the custom_header of a subscription, as a manifest has it; ${NAME} is an environment variable")
+	fl.StringVar(&t.customHeader, "custom-header", "", "YAML file with what a manifest has under custom_header of a subscription; ${NAME} is an environment variable")
 	fl.StringVar(&t.clientID, "client-id", "", "what to send as clientid; without it, a random one")
 	fl.StringArrayVar(&t.catalogs, "catalog", nil, "OpenAPI 3.1 document with more event types than the built-in ones")
 	fl.StringVar(&t.ca, "ca", "", "file with certificate authorities in PEM form that may certify the endpoint, beside the system's")
