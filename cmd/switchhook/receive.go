@@ -181,6 +181,12 @@ func (f *receiveFlags) run(cmd *cobra.Command) (err error) {
 		_, err := fmt.Fprintf(cmd.OutOrStdout(), "the settings are right: %s, %s\n", plural(len(file.sources), "source", "sources"), plural(len(file.forwarders), "forwarder", "forwarders"))
 		return err
 	}
+	// Whoever reads standard output may end before the gateway does. That is a forwarder
+	// that fails like any other, and not the end of all. Commands would inherit it if the
+	// signal were ignored; that it is caught, they do not.
+	closed := make(chan os.Signal, 1)
+	signal.Notify(closed, syscall.SIGPIPE)
+	defer signal.Stop(closed)
 	return r.run(cmd.Context(), s, tlsConfig, file)
 }
 

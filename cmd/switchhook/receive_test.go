@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -374,6 +375,40 @@ func TestStopGateway(t *testing.T) {
 	if b.repeated > 0 {
 		t.Errorf("%d were forwarded twice", b.repeated)
 	}
+}
+
+// Where nobody reads standard output any more, a gateway that forwards to it receives
+// nonetheless, and the other forwarders notice nothing.
+func TestStandardOutputClosed(t *testing.T) {
+	b := openBackend(t)
+	g := newGateway(t, b.url, "")
+	text, err := os.ReadFile(g.config)
+	must(t, err)
+	must(t, os.WriteFile(g.config, append(text, []byte("  - {name: out, min-pause: 10ms, max-pause: 50ms, stdout: {}}\n")...), 0o600))
+	p := &running{Cmd: exec.Command(program(t), "receive", "--ready", "--config", g.config), t: t}
+	read, write, err := os.Pipe()
+	must(t, err)
+	p.Stdout, p.Stderr = write, &p.stderr
+	must(t, p.Start())
+	t.Cleanup(p.kill)
+	must(t, write.Close())
+	lines := bufio.NewReader(read)
+	url, err := lines.ReadString('\n')
+	must(t, err)
+	_, err = lines.ReadString('\n') // that of --admin
+	must(t, err)
+	must(t, read.Close())
+	p.url = strings.TrimSpace(url)
+
+	s := &senders{t: t, acked: map[string]bool{}}
+	for _, id := range []string{"r1", "r2"} {
+		if status := s.deliver(t.Context(), http.DefaultClient, p.url, gatewaySecret, id); status != http.StatusNoContent {
+			t.Fatalf("%s: %d", id, status)
+		}
+		waitFor(t, "the backend to have "+id, func() bool { return b.lacks([]string{id}) == 0 })
+		waitFor(t, "the log line about standard output", func() bool { return strings.Contains(p.stderr.String(), "forwarder=out") })
+	}
+	p.stop()
 }
 
 // Forwarders can be changed without a restart: those that are new begin, those that
