@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -125,6 +126,9 @@ func (v *verification) read(cmd *cobra.Command, files []string) (all []capture.R
 		text, err := readInput(cmd, v.secret, file)
 		if err != nil {
 			return nil, err
+		}
+		if len(bytes.TrimSpace(text)) == 0 && len(v.headers) == 0 && v.body == "" {
+			return nil, fmt.Errorf("%s is empty: there is no request in it", nameOf(file))
 		}
 		format := capture.Format(v.format)
 		requests, err := capture.Read(text, format)
