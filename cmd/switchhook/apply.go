@@ -87,7 +87,7 @@ func readManifest(file string, stdin io.Reader) (*manage.Manifest, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
 	if err := dec.Decode(&m); err != nil && !errors.Is(err, io.EOF) {
 		// Without the lines around it, which may hold secrets.
-		return nil, fmt.Errorf("%s: %s", file, strings.TrimSpace(yaml.FormatError(err, false, false)))
+		return nil, fmt.Errorf("%s: %s", file, yamlFault(err))
 	}
 	var more any
 	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
@@ -96,7 +96,7 @@ func readManifest(file string, stdin io.Reader) (*manage.Manifest, error) {
 	// YAML makes 0123 the number 83 and 3457.9 a carrier code; JSON does not.
 	var plain any
 	if err := yaml.Unmarshal(text, &plain); err != nil {
-		return nil, fmt.Errorf("%s: %s", file, strings.TrimSpace(yaml.FormatError(err, false, false)))
+		return nil, fmt.Errorf("%s: %s", file, yamlFault(err))
 	}
 	raw, err := json.Marshal(plain)
 	if err != nil {

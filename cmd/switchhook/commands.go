@@ -65,18 +65,36 @@ func argNames(use string) (names []string) {
 // flagError says what is wrong with a flag as people say it, and not as Go's parsers do.
 func flagError(cmd *cobra.Command, err error) error {
 	if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
-		want := map[string]string{
-			"int": "a whole number", "int32": "a whole number", "int64": "a whole number", "uint64": "a whole number", "float64": "a number", "bool": "true or false",
-			"duration": "a duration, as in 30s, 5m or 24h", "durationSlice": "a list of durations, as in 5m,20m,1h",
-		}[e.GetFlag().Value.Type()]
-		switch {
-		case errors.Is(err, strconv.ErrRange):
-			err = fmt.Errorf("--%s %q is out of range", e.GetFlag().Name, e.GetValue())
-		case want != "":
-			err = fmt.Errorf("--%s %q is not %s", e.GetFlag().Name, e.GetValue(), want)
+		if msg := valueFault(err); msg != "" {
+			err = fmt.Errorf("--%s %s", e.GetFlag().Name, msg)
 		}
 	}
 	return &usageError{fmt.Errorf("%w; see: %s --help", err, cmd.CommandPath())}
+}
+
+// valueFault says what is wrong with the value that a flag was to be set to, or nothing
+// where the error says it itself.
+func valueFault(err error) string {
+	e, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return ""
+	}
+	if errors.Is(err, strconv.ErrRange) {
+		return fmt.Sprintf("%q is out of range", e.GetValue())
+	}
+	switch e.GetFlag().Value.Type() {
+	case "int", "int32", "int64":
+		return fmt.Sprintf("%q is not a whole number", e.GetValue())
+	case "float64":
+		return fmt.Sprintf("%q is not a number", e.GetValue())
+	case "bool":
+		return fmt.Sprintf("%q is not true or false", e.GetValue())
+	case "duration":
+		return fmt.Sprintf("%q is not a duration, as in 30s, 5m or 24h", e.GetValue())
+	case "durationSlice":
+		return fmt.Sprintf("%q is not a list of durations, as in 5m,20m,1h", e.GetValue())
+	}
+	return ""
 }
 
 // decode reads an answer of the API.

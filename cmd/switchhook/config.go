@@ -1,10 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
@@ -35,7 +38,7 @@ func configure(cmd *cobra.Command, file string, read ...string) error {
 		}
 		if text, ok := os.LookupEnv(envName(f.Name)); ok {
 			if setErr := flags.Set(f.Name, text); setErr != nil {
-				err = fmt.Errorf("%s: %w", envName(f.Name), setErr)
+				err = fmt.Errorf("%s: %w", envName(f.Name), plainly(setErr))
 			}
 			return
 		}
@@ -45,7 +48,7 @@ func configure(cmd *cobra.Command, file string, read ...string) error {
 		}
 		for _, text := range texts(value) {
 			if setErr := flags.Set(f.Name, text); setErr != nil {
-				err = fmt.Errorf("%s: %s: %w", file, f.Name, setErr)
+				err = fmt.Errorf("%s: %s: %w", file, f.Name, plainly(setErr))
 			}
 		}
 	})
@@ -67,7 +70,7 @@ func settingsIn(cmd *cobra.Command, file string, read ...string) (map[string]any
 		return nil, err
 	}
 	if err := yaml.Unmarshal(text, &values); err != nil {
-		return nil, fmt.Errorf("%s: %s", file, strings.TrimSpace(yaml.FormatError(err, false, false)))
+		return nil, fmt.Errorf("%s: %s", file, yamlFault(err))
 	}
 	for key := range values {
 		if !slices.Contains(read, key) && (cmd.Flags().Lookup(key) == nil || key == "config" || key == "help") {
@@ -88,4 +91,41 @@ func texts(value any) []string {
 		return all
 	}
 	return []string{fmt.Sprint(value)}
+}
+
+// plainly returns the error of a flag's value as people say it.
+func plainly(err error) error {
+	if msg := valueFault(err); msg != "" {
+		return errors.New(msg)
+	}
+	return err
+}
+
+// yamlFault says where a file is wrong and why, without the lines around it, which may
+// hold secrets, and without the names of Go's types.
+func yamlFault(err error) string {
+	e, ok := errors.AsType[*yaml.TypeError](err)
+	if !ok || e.Token == nil {
+		text := strings.TrimSpace(yaml.FormatError(err, false, false))
+		if _, value, ok := strings.Cut(text, ` duration "`); ok && strings.HasPrefix(text, "time: ") {
+			return `"` + value + " is not a duration, as in 30s, 5m or 24h"
+		}
+		return text
+	}
+	want := "what belongs here"
+	switch {
+	case e.DstType == reflect.TypeFor[time.Duration]():
+		want = "a duration, as in 30s, 5m or 24h"
+	case e.DstType.Kind() == reflect.Bool:
+		want = "true or false"
+	case e.DstType.Kind() >= reflect.Int && e.DstType.Kind() <= reflect.Float64:
+		want = "a number"
+	case e.DstType.Kind() == reflect.String:
+		want = "a text"
+	case e.DstType.Kind() == reflect.Slice:
+		want = "a list"
+	case e.DstType.Kind() == reflect.Struct, e.DstType.Kind() == reflect.Map:
+		want = "keys and values"
+	}
+	return fmt.Sprintf("[%d:%d] this is not %s", e.Token.Position.Line, e.Token.Position.Column, want)
 }

@@ -246,7 +246,7 @@ func readReceiveFile(file string) (f receiveFile, err error) {
 			err = yaml.NodeToValue(node, into, yaml.Strict())
 		}
 		if err != nil {
-			return f, fmt.Errorf("%s: %s: %s", file, key, strings.TrimSpace(yaml.FormatError(err, false, false)))
+			return f, fmt.Errorf("%s: %s: %s", file, key, yamlFault(err))
 		}
 	}
 	return f, nil

@@ -126,7 +126,7 @@ func readCustomHeader(file string, policy hook.EndpointPolicy) (hook.Auth, error
 	var c manage.CustomHeader
 	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&c); err != nil && !errors.Is(err, io.EOF) {
 		// Without the lines around it, which may hold secrets.
-		return hook.Auth{}, fmt.Errorf("%s: %s", file, strings.TrimSpace(yaml.FormatError(err, false, false)))
+		return hook.Auth{}, fmt.Errorf("%s: %s", file, yamlFault(err))
 	}
 	m := manage.Manifest{Apps: []manage.App{{Subscriptions: []manage.Subscription{{CustomHeader: &c}}}}}
 	if err := expand(&m); err != nil {
