@@ -138,7 +138,7 @@ func brokenOff(err error) error {
 func printReceipt(o *output, n int, raw []byte) (refused bool, err error) {
 	var r struct {
 		api.Accepted
-		Message string `json:"message"`
+		Line int `json:"line"` // of a stream, where events and lines are not the same: some are blank
 	}
 	if err := json.Unmarshal(raw, &r); err != nil {
 		return false, err
@@ -146,7 +146,11 @@ func printReceipt(o *output, n int, raw []byte) (refused bool, err error) {
 	refused = r.Event == ""
 	return refused, o.write(raw, "", func() error {
 		if refused {
-			fmt.Fprintf(o.w, "event %d refused: %s\n", n, message(apiError(http.StatusBadRequest, raw)))
+			where := fmt.Sprintf("event %d", n)
+			if r.Line > 0 {
+				where = fmt.Sprintf("line %d", r.Line)
+			}
+			fmt.Fprintf(o.w, "%s refused: %s\n", where, message(apiError(http.StatusBadRequest, raw)))
 			return nil
 		}
 		line := r.Event + "  " + plural(r.Deliveries, "delivery", "deliveries")
