@@ -35,7 +35,7 @@ func newDemo() *cobra.Command {
 		Use:   "demo",
 		Short: "See the whole way of an event on this machine: platform, two endpoints, a failure and its retry",
 		Long: `Run a platform on a temporary database and, as separate HTTP servers on this
-machine, the endpoints of two carriers. A customer then changes the caller id names
+machine, the endpoints of two carriers. A customer then changes the caller names
 and emergency addresses of some phone numbers, and the carriers learn of it. One
 endpoint fails the first time, so that a retry is seen; the retry schedule is
 shortened to seconds for that.
@@ -263,9 +263,9 @@ func (d *demo) receive(c *carrier, e *webhook.Event) error {
 	what := "emergency address " + string(p.Object.Address)
 	switch {
 	case strings.HasSuffix(e.Name, "cnam_updated") && p.Object.CNAM == nil:
-		what = "caller id name removed"
+		what = "caller name removed"
 	case strings.HasSuffix(e.Name, "cnam_updated"):
-		what = "caller id name " + *p.Object.CNAM
+		what = "caller name " + *p.Object.CNAM
 	case p.Object.Address == nil:
 		what = "emergency address removed"
 	}

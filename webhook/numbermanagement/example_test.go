@@ -11,7 +11,7 @@ import (
 	"github.com/switchhook/switchhook/webhook/webhooktest"
 )
 
-// names are the caller id names of numbers, each with the time since which it is so.
+// names are the caller names of numbers, each with the time since which it is so.
 type names struct {
 	mu    sync.Mutex
 	names map[string]string

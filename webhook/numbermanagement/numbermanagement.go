@@ -1,5 +1,5 @@
 // Package numbermanagement has the events by which carriers learn what the public
-// network must know of the phone numbers they peer: caller id names and emergency
+// network must know of the phone numbers they peer: caller names and emergency
 // addresses.
 //
 // Use them with a [webhook.Mux]:
@@ -39,7 +39,7 @@ type Numbers struct {
 	PhoneNumbers []string
 }
 
-// CNAMUpdated says that a customer has set, changed or removed the caller id name of
+// CNAMUpdated says that a customer has set, changed or removed the caller name of
 // some numbers.
 type CNAMUpdated struct {
 	Numbers
