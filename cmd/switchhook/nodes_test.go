@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -514,4 +516,133 @@ func TestNodesAreOnePlatform(t *testing.T) {
 	if res.StatusCode != http.StatusOK {
 		t.Errorf("a token of the other node: status %d", res.StatusCode)
 	}
+}
+
+// ear listens to what a node tells of an app's events, from the first on, and goes on when
+// the node is there again.
+type ear struct {
+	mu     sync.Mutex
+	heard  map[string]bool // events by name
+	last   string          // id
+	faults []string
+}
+
+func (c *cluster) listen(node int, app string) *ear {
+	e := &ear{heard: map[string]bool{}, last: "0"}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(c.ctx))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for ctx.Err() == nil {
+			if p := c.nodes[node].Load(); p != nil {
+				e.follow(ctx, p, app)
+			}
+			sleep(ctx, 10*time.Millisecond) // the node is gone, or about to be there
+		}
+	}()
+	c.t.Cleanup(func() { cancel(); <-ended })
+	return e
+}
+
+func (e *ear) follow(ctx context.Context, p *running, app string) {
+	req, err := http.NewRequestWithContext(ctx, "GET", p.url+operator+"/events/stream?app_id="+app, nil)
+	must(p.t, err)
+	req.Header.Set("Authorization", "Bearer "+p.key)
+	req.Header.Set("Last-Event-ID", e.last)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK && res.StatusCode != http.StatusServiceUnavailable {
+		e.fault("listening is answered with status %d", res.StatusCode)
+	}
+	var x serverEvent
+	for lines := bufio.NewReader(res.Body); ; {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			return
+		}
+		if !x.add(strings.TrimRight(line, "\r\n")) {
+			continue
+		}
+		if x.name == "" && x.data != "" {
+			e.take(&x)
+		}
+		x = serverEvent{}
+	}
+}
+
+func (e *ear) fault(format string, args ...any) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.faults = append(e.faults, fmt.Sprintf(format, args...))
+}
+
+// take takes an event. Ids are texts that are in the order of their numbers.
+func (e *ear) take(x *serverEvent) {
+	var r api.ListenedRequest
+	var event struct {
+		Payload struct{ Object struct{ CNAM string } }
+	}
+	if err := errors.Join(json.Unmarshal([]byte(x.data), &r), json.Unmarshal([]byte(r.Body), &event)); err != nil {
+		e.fault("%s: %v", x.data, err)
+		return
+	}
+	if x.id <= e.last && e.last != "0" {
+		e.fault("%s came after %s", x.id, e.last)
+	}
+	e.last = x.id
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.heard[event.Payload.Object.CNAM] = true
+}
+
+// missed returns what was acknowledged and not heard.
+func (c *cluster) missed(e *ear) (names []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for name := range c.acked {
+		if !e.heard[name] {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Whoever listens to any node hears of every event that any node accepts, once and in the
+// order of their ids, also while nodes are killed and come back.
+func TestListenToSeveralNodes(t *testing.T) {
+	const nodes = 3
+	in := installOn(t, pgtest.Database(t, nil))
+	box := openInbox(t, "inbox", "secret-of-inbox")
+	c := newCluster(t, in, nodes, "--retry-steps", "200ms,200ms,200ms,200ms")
+	c.nodes[0].Load().subscribe(box)
+	var apps struct{ Apps []api.App }
+	c.nodes[0].Load().ask("GET", operator+"/apps", "", http.StatusOK, &apps)
+	var ears []*ear
+	for i := range nodes {
+		ears = append(ears, c.listen(i, apps.Apps[0].ID))
+	}
+	c.publish("A", "B", "C", "D", "E", "F", "G", "H")
+	for round := range turns(t, 3) {
+		c.acks(300)
+		c.end(round%nodes, syscall.SIGKILL)
+		c.acks(200)
+		c.start(round % nodes)
+	}
+	c.acks(300)
+	c.stop()
+	c.all.Wait()
+	for i, e := range ears {
+		waitFor(t, fmt.Sprint("what was accepted, and is heard from node ", i), func() bool { return len(c.missed(e)) == 0 })
+		e.mu.Lock()
+		for _, f := range e.faults {
+			t.Error(f)
+		}
+		e.mu.Unlock()
+	}
+	c.delivered(box)
 }

@@ -106,15 +106,15 @@ func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 		s.deliver.Lease, s.deliver.Tell = lease, p.store.Tell
 	}
 	ids := hook.NewIDs(0, 0)
-	s.deliver.Joined = func(ctx context.Context, n deliver.Node) error {
+	s.deliver.Joined = func(_ context.Context, n deliver.Node) error {
 		// Whoever had the slot before gives no more ids, so none above its last was given.
-		last, err := p.store.LastEvent(ctx)
-		if err == nil {
-			ids.Become(n.Slot, int64(last))
-		}
-		return err
+		ids.Become(n.Slot, int64(n.After))
+		return nil
 	}
+	p.intake = &intake.Intake{Directory: p.store.Directory(), Store: p.store, IDs: ids, Observe: p.monitor.Published}
+	s.deliver.Decided = p.intake.Mark
 	p.sender = deliver.New(p.store, p.store.Directory(), p.client, s.deliver)
+	p.intake.Sender = p.sender
 	if _, err := p.sender.Start(ctx); err != nil {
 		return nil, err
 	}
@@ -126,7 +126,7 @@ func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 		return nil, err
 	}
 	shared := &sharedCatalog{types, p.store}
-	p.intake = &intake.Intake{Catalog: shared, Directory: p.store.Directory(), Store: p.store, Sender: p.sender, IDs: ids, Observe: p.monitor.Published}
+	p.intake.Catalog = shared
 	if s.tracer != nil {
 		p.intake.Tracer = s.tracer
 	}
@@ -142,6 +142,10 @@ func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 	p.store.Listen(store.News{
 		Changed: p.manager.Changed, Nodes: p.sender.Beat, Mail: p.mailer.Wake,
 		Catalog: func() { p.learnCatalog(types) },
+		Mark: func(id hook.EventID) {
+			ids.Raise(int64(id))
+			p.sender.Beat()
+		},
 		Work: func(keys []hook.SubscriptionKey) {
 			if keys == nil {
 				p.sender.Look()

@@ -52,6 +52,8 @@ type feed struct {
 	buf  bytes.Buffer
 	// first is what comes first, after the position.
 	first bytes.Buffer
+	// elsewhere has something when there may be news by another way. It may be nil.
+	elsewhere <-chan struct{}
 	// calls are to be made between two looks, for what comes by another way. It may be nil.
 	calls <-chan func()
 	// may says now and then why the client may not go on.
@@ -174,6 +176,11 @@ func (f *feed) wait(s source, news <-chan struct{}, beat <-chan time.Time, looke
 		close(at)
 		pause = at
 	}
+	soon := func() {
+		if pause == nil {
+			pause = time.After(streamPause - time.Since(looked))
+		}
+	}
 	for {
 		select {
 		case <-f.r.Context().Done():
@@ -197,11 +204,9 @@ func (f *feed) wait(s source, news <-chan struct{}, beat <-chan time.Time, looke
 			}
 		case <-news:
 			news = nil // there may be more of them, but a look is for all
-			if pause == nil {
-				t := time.NewTimer(streamPause - time.Since(looked))
-				defer t.Stop() // one at most
-				pause = t.C
-			}
+			soon()
+		case <-f.elsewhere:
+			soon()
 		case <-pause:
 			return true
 		}

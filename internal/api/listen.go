@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -26,7 +27,12 @@ type listenStore interface {
 	// earliest first. It says up to which event it has looked, and whether there may be
 	// more above that.
 	EventsAfter(ctx context.Context, wanted func(*hook.Event) bool, after, upTo hook.EventID, limit int) (events []*hook.Event, end hook.EventID, more bool, err error)
-	LastEventUpTo(ctx context.Context, upTo hook.EventID) (hook.EventID, error)
+	// LastEventUpTo returns the last event up to upTo that has all others before it, and the
+	// last of all. It says whether other nodes were asked if it may be a later one.
+	LastEventUpTo(ctx context.Context, upTo hook.EventID) (id, last hook.EventID, asked bool, err error)
+	// FollowEvents returns a channel that has something when there may be events that other
+	// nodes have accepted.
+	FollowEvents() (news <-chan struct{}, stop func())
 }
 
 // ListenedRequest is a request as the platform would make it to an endpoint of the app,
@@ -84,6 +90,9 @@ func (a *api) listen(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	f.calls = l.calls
+	elsewhere, stop := a.Store.FollowEvents()
+	defer stop()
+	f.elsewhere = elsewhere
 	a.listeners.add(l)
 	defer a.listeners.remove(l)
 	horizon, err := a.Store.Horizon(r.Context())
@@ -208,16 +217,43 @@ func (a *api) listenAfter(r *http.Request) (after hook.EventID, resumed bool, er
 			return 0, false, hook.Faults{{Field: "Last-Event-ID", Message: err.Error()}}.Err("header")
 		}
 	}
-	upTo, _ := a.Intake.Decided()
-	newest, err := a.Store.LastEventUpTo(r.Context(), upTo)
-	if err != nil || last == "" {
-		return newest, false, err
+	if last == "" {
+		after, err = a.listenFromNow(r.Context())
+		return after, false, err
+	}
+	_, newest, _, err := a.Store.LastEventUpTo(r.Context(), math.MaxInt64)
+	if err != nil {
+		return 0, false, err
 	}
 	horizon, err := a.Store.Horizon(r.Context())
 	if err == nil && after > max(newest, horizon) { // below that, all there was may have been deleted
 		err = ahead("platform")
 	}
 	return after, true, err
+}
+
+// aMoment is how long who begins to listen waits for other nodes, and asksEvery how often
+// it looks whether they have answered.
+const (
+	aMoment   = 500 * time.Millisecond
+	asksEvery = 25 * time.Millisecond
+)
+
+// listenFromNow returns the event that those begin after who want what is accepted from
+// now on. If other nodes are long in saying how far they are, it may be an earlier one.
+func (a *api) listenFromNow(ctx context.Context) (hook.EventID, error) {
+	for end := time.Now().Add(aMoment); ; {
+		upTo, _ := a.Intake.Decided()
+		after, _, asked, err := a.Store.LastEventUpTo(ctx, upTo)
+		if err != nil || !asked || time.Now().After(end) {
+			return after, err
+		}
+		select {
+		case <-time.After(asksEvery):
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
 }
 
 // listener is somebody who listens for an app's events.
@@ -255,7 +291,7 @@ func (l *listener) prepare() error {
 }
 
 func (l *listener) next() (more bool, news <-chan struct{}, err error) {
-	upTo, news := l.Intake.Decided()
+	upTo, news := l.Intake.Decided() // before the store looks how far the other nodes are
 	if err := l.prepare(); err != nil {
 		return false, nil, err
 	}

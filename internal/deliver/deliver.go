@@ -46,15 +46,23 @@ type Client interface {
 // until its lease lapses or it leaves.
 type Node struct {
 	ID int64
-	// Slot goes into the ids of the events it accepts.
-	Slot int
+	// Slot goes into the ids of the events it accepts, which are all higher than After:
+	// that of the last event in the store when the others could know of this node.
+	Slot  int
+	After hook.EventID
 	// Lease is how long the node may be silent. 0: for ever, where only one process
 	// can deliver at a time.
 	Lease time.Duration
 }
 
-// Holding is what a node has in hand: deliveries, for so many lanes.
-type Holding struct{ Deliveries, Lanes int }
+// Holding is what a node says of itself: that it has so many deliveries in hand, for so
+// many lanes.
+type Holding struct {
+	Deliveries, Lanes int
+	// Decided is an id up to which it is decided of all events that the node accepts
+	// whether they are stored.
+	Decided hook.EventID
+}
 
 // Outstanding is a delivery with its event.
 type Outstanding struct {
@@ -124,6 +132,10 @@ type Config struct {
 	// Joined, if set, is called whenever the sender has become a node, before it takes
 	// anything in hand. It does so again if others have taken it for dead.
 	Joined func(context.Context, Node) error
+	// Decided, if set, returns an id up to which it is decided of all events that this node
+	// accepts whether they are stored. The other nodes are told with each renewal of the
+	// lease.
+	Decided func(now time.Time) hook.EventID
 	// Tell, if set, lets the other nodes know of subscriptions that have deliveries in
 	// nobody's hand which this one has no room for. They call [Sender.Help] then.
 	Tell func(...hook.SubscriptionKey)

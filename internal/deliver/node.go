@@ -35,7 +35,7 @@ func (s *Sender) renew(ctx context.Context) {
 		case <-t.C:
 		case <-s.beat:
 		}
-		nodes, err := s.store.Renew(s.Current(), s.Holding(), time.Now())
+		nodes, err := s.sayIt(s.Current())
 		switch {
 		case err != nil:
 			s.Log.Warn("the lease could not be renewed; trying again", "err", err)
@@ -69,6 +69,15 @@ func (s *Sender) Holding() Holding {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return Holding{Deliveries: s.held, Lanes: len(s.lanes)}
+}
+
+// sayIt says that the node lives, and what there is to know of it.
+func (s *Sender) sayIt(n Node) (nodes int, err error) {
+	now, has := time.Now(), s.Holding()
+	if s.Decided != nil {
+		has.Decided = s.Decided(now)
+	}
+	return s.store.Renew(n, has, now)
 }
 
 // Nodes returns how many nodes share the work, as far as this one knows.
@@ -127,7 +136,7 @@ func (s *Sender) join(ctx context.Context) (Node, error) {
 	}
 	nodes := 1
 	if err == nil && s.Lease > 0 {
-		nodes, err = s.store.Renew(node, Holding{}, time.Now())
+		nodes, err = s.sayIt(node) // before that, who follows events waits for it
 	}
 	var backlogs []Backlog
 	if err == nil {

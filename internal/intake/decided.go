@@ -2,6 +2,7 @@ package intake
 
 import (
 	"sync"
+	"time"
 
 	"github.com/switchhook/switchhook/internal/hook"
 )
@@ -63,4 +64,18 @@ func (in *Intake) Decided() (upTo hook.EventID, more <-chan struct{}) {
 		return u.floors[0].id, u.more
 	}
 	return hook.EventID(in.IDs.Last()), u.more
+}
+
+// Mark returns an id up to which it is decided, too. It is meant for other nodes: if
+// nothing is under way it is about that of now, whenever something was accepted last, so
+// that they need not wait for this node.
+func (in *Intake) Mark(now time.Time) hook.EventID {
+	u := &in.undecided
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.floors) > 0 {
+		return u.floors[0].id
+	}
+	in.IDs.Raise(hook.FirstID(now) - 1)
+	return hook.EventID(in.IDs.Last())
 }

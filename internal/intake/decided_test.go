@@ -93,7 +93,28 @@ func TestDecided(t *testing.T) {
 	}
 }
 
-// The same with many who publish at once, prepare, and fail.
+// A node that accepts nothing says so up to about now, so that others need not wait for it,
+// and one that does up to what is under way. What it accepts later has higher ids.
+func TestMark(t *testing.T) {
+	w := newWorld(t)
+	w.put("acme", "carrier")
+	idle := w.intake.Mark(now.Add(time.Hour))
+	if before := now.Add(time.Hour - 2*time.Millisecond); idle.Time().Before(before) || idle.Time().After(now.Add(time.Hour)) {
+		t.Errorf("idle, it says %v, want up to an hour later than %v", idle.Time(), now)
+	}
+	pubs, err := w.intake.Prepare([]*hook.Event{{Account: "acme", Type: cnam, TS: now, Carrier: 1, Body: []byte(`{}`)}}, now)
+	must(t, err)
+	if busy := w.intake.Mark(now.Add(2 * time.Hour)); busy < idle || busy >= pubs[0].Event.ID {
+		t.Errorf("with %v under way, it says %v, before %v", pubs[0].Event.ID, busy, idle)
+	}
+	w.intake.Settle(pubs, false)
+	mark := w.intake.Mark(now.Add(2 * time.Hour))
+	if next := w.accepted(orderOf("acme")).Event; mark < pubs[0].Event.ID || next <= mark {
+		t.Errorf("when that is over it says %v, and accepts %v after it", mark, next)
+	}
+}
+
+// Nobody misses any with many who publish at once, prepare, and fail.
 func TestDecidedUnderLoad(t *testing.T) {
 	w := newWorld(t)
 	w.put("acme", "carrier")

@@ -94,12 +94,17 @@ const (
 
 // EventsAfter returns events with ids above after and up to upTo that are wanted, the
 // earliest first, at most limit of them. It says up to which event it has looked, and
-// whether there may be more above that.
+// whether there may be more above that. None is returned that another node may yet store
+// one before.
 func (db *DB) EventsAfter(ctx context.Context, wanted func(*hook.Event) bool, after, upTo hook.EventID, limit int) (events []*hook.Event, end hook.EventID, more bool, err error) {
 	err = db.sql.read(ctx, func(t tx) error {
 		var heads []*hook.Event
 		looked, size := 0, 0
-		err := t.query(selectHeadsAfter, func(r row) error {
+		bound, err := db.sql.bound(t)
+		if err != nil {
+			return err
+		}
+		err = t.query(selectHeadsAfter, func(r row) error {
 			e, _, err := db.scanEvent(r)
 			if err != nil {
 				return err
@@ -107,7 +112,7 @@ func (db *DB) EventsAfter(ctx context.Context, wanted func(*hook.Event) bool, af
 			looked++
 			heads = append(heads, e)
 			return nil
-		}, int64(after), int64(upTo), scanEvents)
+		}, int64(after), int64(min(upTo, bound)), scanEvents)
 		if err != nil {
 			return err
 		}
@@ -137,19 +142,36 @@ func (db *DB) EventsAfter(ctx context.Context, wanted func(*hook.Event) bool, af
 	return events, end, more, err
 }
 
-// LastEventUpTo returns the highest id of an event that is not above upTo, or 0.
-func (db *DB) LastEventUpTo(ctx context.Context, upTo hook.EventID) (id hook.EventID, err error) {
-	err = db.sql.read(ctx, func(t tx) error {
-		return t.query(selectLastEvent, func(r row) error { id = hook.EventID(r.int(0)); return nil }, int64(upTo))
+// LastEventUpTo returns the highest id of an event that is not above upTo, or 0, and the
+// highest of all. The former is one that no other node will store an event before. If
+// there are later ones, the other nodes are asked to say more, and it may be one of these
+// in a moment.
+func (db *DB) LastEventUpTo(ctx context.Context, upTo hook.EventID) (id, last hook.EventID, asked bool, err error) {
+	bound := hook.EventID(0)
+	err = db.sql.read(ctx, func(t tx) (err error) {
+		if bound, err = db.sql.bound(t); err != nil {
+			return err
+		}
+		return firstError(
+			t.query(selectLastEvent, func(r row) error { id = hook.EventID(r.int(0)); return nil }, int64(min(upTo, bound))),
+			t.query(selectLastEvent, func(r row) error { last = hook.EventID(r.int(0)); return nil }, int64(math.MaxInt64)))
 	})
-	return id, err
+	if err == nil && last > id && bound < math.MaxInt64 {
+		db.sql.askMarks(last)
+		asked = true
+	}
+	return id, last, asked, err
 }
+
+// FollowEvents returns a channel on which there is something to receive when there may be
+// events of other nodes for [DB.EventsAfter] to return, until stop is called.
+func (db *DB) FollowEvents() (news <-chan struct{}, stop func()) { return db.sql.followEvents() }
 
 // Follow returns a channel on which there is something to receive when rows may have
 // been added to the log since something was received last, until stop is called.
 func (db *DB) Follow() (news <-chan struct{}, stop func()) { return db.sql.follow() }
 
-// followers are those who want to know of new log rows. Nobody waits for them: each has
+// followers are those who want to know of new rows. Nobody waits for them: each has
 // a channel that holds one wake-up, which stands for all that come until it is received.
 type followers struct {
 	some atomic.Bool // so that it costs next to nothing when there are none

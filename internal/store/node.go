@@ -58,8 +58,10 @@ func (s *sqliteDB) join(now time.Time, lease time.Duration) (deliver.Node, error
 		if n.Slot, err = freeSlot(t); err != nil {
 			return err
 		}
-		return t.query(`INSERT INTO nodes (slot, lease_until, host, version, started, seen) VALUES ($1, $2, $3, $4, $5, $5) RETURNING id`,
-			func(r row) error { n.ID = r.int(0); return nil }, n.Slot, leaseUntil(n, now), s.host, s.programVersion, millis(now))
+		return firstError(
+			t.query(`INSERT INTO nodes (slot, lease_until, host, version, started, seen) VALUES ($1, $2, $3, $4, $5, $5) RETURNING id`,
+				func(r row) error { n.ID = r.int(0); return nil }, n.Slot, leaseUntil(n, now), s.host, s.programVersion, millis(now)),
+			t.query(selectLastEvent, func(r row) error { n.After = hook.EventID(r.int(0)); return nil }, int64(math.MaxInt64)))
 	}, nil)
 	return n, err
 }
@@ -105,6 +107,9 @@ func (s *sqliteDB) nextLapse(n deliver.Node, now time.Time) (lapsed bool, next t
 
 // LastEvent returns the highest event id in the store, so that a clock which was
 // set back does not lead to ids being given again.
-func (db *DB) LastEvent(ctx context.Context) (hook.EventID, error) {
-	return db.LastEventUpTo(ctx, math.MaxInt64)
+func (db *DB) LastEvent(ctx context.Context) (id hook.EventID, err error) {
+	err = db.sql.read(ctx, func(t tx) error {
+		return t.query(selectLastEvent, func(r row) error { id = hook.EventID(r.int(0)); return nil }, int64(math.MaxInt64))
+	})
+	return id, err
 }

@@ -360,3 +360,86 @@ func TestKeysOfNodesMustBeTheSame(t *testing.T) {
 		t.Errorf("%d of them are let in: %v", n, errs)
 	}
 }
+
+// Whoever follows events reads up to where all other nodes have decided what they store,
+// and waits for one that has joined until it has said so. One that is gone is not waited
+// for.
+func TestFollowersWaitForAllNodes(t *testing.T) {
+	o := onPostgres(t)
+	all, nodes := nodesOn(t, o, 2)
+	setup(t, all[0])
+	list := publish(t, all[0], 4)
+	sees := func(db int, after hook.EventID, want ...hook.EventID) {
+		t.Helper()
+		var got []hook.EventID
+		events, _, _, err := all[db].EventsAfter(t.Context(), func(*hook.Event) bool { return true }, after, math.MaxInt64, 100)
+		must(t, err)
+		for _, e := range events {
+			got = append(got, e.ID)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("node %d sees %v, want %v", db, got, want)
+		}
+	}
+	decided := func(db int, upTo hook.EventID) {
+		t.Helper()
+		_, err := all[db].Renew(nodes[db], deliver.Holding{Decided: upTo}, now)
+		must(t, err)
+	}
+	sees(0, 0)
+	sees(1, 0)
+	decided(1, list[1])
+	sees(0, 0, list[:2]...)
+	sees(1, 0)
+	if id, last, asked, err := all[0].LastEventUpTo(t.Context(), list[2]); err != nil || !asked || id != list[1] || last != list[3] {
+		t.Errorf("the last is %v, of %v; asked: %v, %v", id, last, asked, err)
+	}
+	decided(1, list[3])
+	sees(0, list[1], list[2:]...)
+
+	all, nodes = append(all, open(t, o)), append(nodes, deliver.Node{})
+	defer all[2].Close()
+	nodes[2] = join(t, all[2], time.Minute)
+	if nodes[2].After != list[3] {
+		t.Errorf("who joins gives ids above %v, want %v", nodes[2].After, list[3])
+	}
+	sees(0, 0)
+	decided(2, list[2])
+	sees(0, 0, list[:3]...)
+	must(t, all[2].Leave(nodes[2]))
+	sees(0, 0, list...)
+}
+
+// A node that others have given up stores nothing later under an id that it gave before,
+// where those who follow events may have passed it by: also if it has the same slot again.
+// Nor does one that has left.
+func TestIDsOfBefore(t *testing.T) {
+	o := onPostgres(t)
+	first, second := open(t, o), open(t, o)
+	defer first.Close()
+	defer second.Close()
+	n, other := join(t, first, time.Second), join(t, second, 0)
+	setup(t, first)
+	must(t, second.sql.catchUp(t.Context()))
+	old := publication(first, 0)
+	publish(t, second, 1)
+	lapse(t, second, n, now)
+	if lapsed, _, err := second.NextLapse(other, now); !lapsed || err != nil {
+		t.Fatalf("given up: %v, %v", lapsed, err)
+	}
+	again := join(t, first, time.Minute)
+	if again.Slot != n.Slot || again.ID == n.ID {
+		t.Fatalf("joined again as %+v, before %+v", again, n)
+	}
+	later := publication(first, 0)
+	must(t, first.Publish([]*intake.Publication{old, later}))
+	if kindOf(old.Err) != hook.Unavailable || later.Err != nil {
+		t.Errorf("with an id of before: %v; with one of now: %v", old.Err, later.Err)
+	}
+	must(t, first.Leave(again))
+	left := publication(first, 0)
+	must(t, first.Publish([]*intake.Publication{left}))
+	if kindOf(left.Err) != hook.Unavailable {
+		t.Errorf("stored when it had left: %v", left.Err)
+	}
+}

@@ -29,6 +29,9 @@ type News struct {
 	Nodes func()
 	// Mail says that a mail may be in nobody's hand.
 	Mail func()
+	// Mark says that somebody waits until it is decided of all events up to an id whether
+	// this node stores them.
+	Mark func(hook.EventID)
 }
 
 // Listen makes n be told. It is called once, before anything is delivered.
@@ -61,6 +64,7 @@ const (
 	tellNodes     = "n" // a node came
 	tellLeft      = "l" // a node went
 	tellWork      = "w" // a subscription follows
+	tellMark      = "m" // an event's id follows, for which somebody waits
 	tellAll       = "a" // it is not known what there is to know
 
 	// tellEvery is how often a node tells others of work, and tellAtOnce of how much
@@ -128,6 +132,7 @@ func (n *news) run(ctx context.Context) {
 	var all sync.WaitGroup
 	all.Go(func() { n.listen(ctx) })
 	all.Go(func() { n.db.watchLog(ctx) })
+	all.Go(func() { n.db.watchEvents(ctx) })
 	defer all.Wait()
 	for {
 		select {
@@ -235,12 +240,21 @@ func (n *news) pass(ctx context.Context, heard map[string]bool) {
 		to.Mail()
 	}
 	var keys []hook.SubscriptionKey
+	var mark int64
 	for what := range heard {
+		if text, ok := strings.CutPrefix(what, tellMark); ok {
+			if id, err := strconv.ParseInt(text, 36, 64); err == nil {
+				mark = max(mark, id)
+			}
+		}
 		if text, ok := strings.CutPrefix(what, tellWork); ok {
 			if k, err := strconv.ParseInt(text, 36, 64); err == nil {
 				keys = append(keys, hook.SubscriptionKey(k))
 			}
 		}
+	}
+	if mark > 0 && to.Mark != nil {
+		to.Mark(hook.EventID(mark))
 	}
 	switch {
 	case to.Work == nil:
@@ -514,6 +528,54 @@ func (p *postgresDB) watchLog(ctx context.Context) {
 		}
 	}
 }
+
+// eventsEvery is how often those who follow events are told of what other nodes have
+// accepted, and those nodes that somebody waits for them.
+const eventsEvery = 200 * time.Millisecond
+
+// watchEvents wakes those who follow events, where nodes are several, when one may have
+// stored some or has said up to which id it will store none, and has all say so.
+func (p *postgresDB) watchEvents(ctx context.Context) {
+	t := time.NewTicker(eventsEvery)
+	defer t.Stop()
+	var known [2]int64
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if !p.listeners.some.Load() {
+			continue
+		}
+		several, fresh := true, true // also if that cannot be found out
+		var lowest, newest int64
+		_ = p.readFrom(ctx, p.aside, func(t tx) error {
+			return t.query(selectMarks, func(r row) error {
+				lowest, newest = r.int(1), r.int(2)
+				several, fresh = r.int(0) > 1, [2]int64{lowest, newest} != known
+				return nil
+			})
+		})
+		if several && fresh {
+			known = [2]int64{lowest, newest}
+			p.listeners.wake()
+		}
+		if several && newest > lowest {
+			p.askMarks(hook.EventID(newest))
+		}
+	}
+}
+
+// askMarks has all nodes, and this one, say up to which id they will store no event: up to
+// this one if they can.
+func (p *postgresDB) askMarks(id hook.EventID) {
+	what := tellMark + strconv.FormatInt(int64(id), 36)
+	p.news.say(what)
+	p.news.add(what)
+}
+
+func (p *postgresDB) followEvents() (<-chan struct{}, func()) { return p.listeners.follow() }
 
 const selectHorizon = `SELECT horizon, coalesce((SELECT max(id) FROM attempts), 0) FROM platform`
 

@@ -54,8 +54,11 @@ var errLapsed = errors.New("this node was silent for so long that others have ta
 type self struct {
 	id, slot int64 // id 0: no node
 	attempts *hook.IDs
-	// lost are nodes that it was, and whose row others have deleted, with their slots.
+	// lost are nodes that it was, and is no more, with their slots.
 	lost map[int64]int64
+	// after is the id of the last event that was stored when the others could know of this
+	// node: from then on they wait for it before they take an event for the next.
+	after hook.EventID
 }
 
 // nobody has a slot of its own, which no node has.
@@ -69,7 +72,7 @@ func nobody(after int64) *self {
 // node any more. Its ids are another's to give then.
 func (s *self) mayStore(e *hook.Event, owed []hook.Owed) error {
 	for id, slot := range s.lost {
-		if int64(e.ID.Node()) == slot && slot != s.slot {
+		if int64(e.ID.Node()) == slot && (slot != s.slot || e.ID <= s.after) {
 			return errLapsed
 		}
 		for _, o := range owed {
@@ -168,7 +171,14 @@ func (p *postgresDB) join(_ time.Time, lease time.Duration) (n deliver.Node, err
 	if err != nil {
 		return deliver.Node{}, err
 	}
-	next := &self{id: n.ID, slot: int64(n.Slot), attempts: hook.NewIDs(n.Slot, last), lost: map[int64]int64{}}
+	// Not before the node's row can be seen: see [postgresDB.bound].
+	err = p.readNow(context.Background(), func(t tx) error {
+		return t.query(selectLastEvent, func(r row) error { n.After = hook.EventID(r.int(0)); return nil }, int64(math.MaxInt64))
+	})
+	if err != nil {
+		return deliver.Node{}, errors.Join(err, p.leave(n))
+	}
+	next := &self{id: n.ID, slot: int64(n.Slot), attempts: hook.NewIDs(n.Slot, last), lost: map[int64]int64{}, after: n.After}
 	next.attempts.Raise(last)
 	p.selfMu.Lock()
 	defer p.selfMu.Unlock()
@@ -210,7 +220,8 @@ func (p *postgresDB) renew(n deliver.Node, has deliver.Holding, _ time.Time) (no
 		if err != nil {
 			return err
 		}
-		rows, err := t.exec(`UPDATE nodes SET lease_until = $1, seen = $2, held = $3, lanes = $4 WHERE id = $5`, leaseEnd(n, now), now, has.Deliveries, has.Lanes, n.ID)
+		rows, err := t.exec(`UPDATE nodes SET lease_until = $1, seen = $2, held = $3, lanes = $4, decided = $5 WHERE id = $6`,
+			leaseEnd(n, now), now, has.Deliveries, has.Lanes, int64(has.Decided), n.ID)
 		if err != nil || rows == 0 {
 			return err
 		}
@@ -252,7 +263,10 @@ func (p *postgresDB) leave(n deliver.Node) error {
 	p.selfMu.Lock()
 	defer p.selfMu.Unlock()
 	if was := p.self.Load(); was.id == n.ID {
-		p.self.Store(nobody(was.attempts.Last()))
+		next := nobody(was.attempts.Last())
+		next.lost = maps.Clone(was.lost)
+		next.lost[was.id] = was.slot // which is another's to take
+		p.self.Store(next)
 	}
 	return nil
 }
@@ -331,6 +345,24 @@ func (p *postgresDB) giveUp(t tx, own int64, gone bool) error {
 		}
 	}
 	return nil
+}
+
+const (
+	selectBound = `SELECT coalesce(min(decided), $2) FROM nodes WHERE id <> $1`
+	selectMarks = `SELECT count(*), min(decided), (SELECT max(id) FROM events) FROM nodes`
+)
+
+// bound returns the id up to which the other nodes have decided of all events that they
+// accept, as of the transaction's snapshot. Whoever follows events by their ids reads no
+// further: what another node stores after that has higher ids.
+//
+// A node that has joined has said nothing yet, so all wait until it has. By then it gives
+// ids that are higher than those of all events which were stored when its row could be
+// seen, and so than of all that were read before by somebody who did not see it.
+// When a node's row is gone nothing more comes from it.
+func (p *postgresDB) bound(t tx) (upTo hook.EventID, err error) {
+	err = t.query(selectBound, func(r row) error { upTo = hook.EventID(r.int(0)); return nil }, p.node(), int64(math.MaxInt64))
+	return upTo, err
 }
 
 func (p *postgresDB) node() int64 { return p.self.Load().id }

@@ -56,7 +56,8 @@ type postgresDB struct {
 
 	targets   targets
 	divisions divisions
-	followers followers
+	followers followers // of the log
+	listeners followers // of events
 }
 
 // The advisory locks of a database.

@@ -244,6 +244,11 @@ func (s *sqliteDB) learn(c hook.Change, _ int64)  { s.directory.Apply(c) }
 func (s *sqliteDB) catchUp(context.Context) error { return nil }
 func (s *sqliteDB) node() int64                   { return 0 }
 
+// One process accepts events.
+func (s *sqliteDB) bound(tx) (hook.EventID, error)          { return math.MaxInt64, nil }
+func (s *sqliteDB) askMarks(hook.EventID)                   {}
+func (s *sqliteDB) followEvents() (<-chan struct{}, func()) { return nil, func() {} }
+
 func (s *sqliteDB) close() error {
 	s.committer.close()
 	return s.release()

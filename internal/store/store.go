@@ -102,6 +102,12 @@ type backend interface {
 	version(tx) (int64, error)
 	// decided returns the id of a log row up to which all that there will be are there.
 	decided(ctx context.Context) (int64, error)
+	// bound returns the id up to which all events of other nodes are there, and askMarks
+	// has those say how far it could be.
+	bound(tx) (hook.EventID, error)
+	askMarks(hook.EventID)
+	// followEvents tells of events that other nodes may have added.
+	followEvents() (news <-chan struct{}, stop func())
 	// readAside is read for what may be asked in the middle of another transaction.
 	readAside(ctx context.Context, f func(tx) error) error
 

@@ -9,6 +9,7 @@ ALTER TABLE nodes
 	ADD COLUMN seen    BIGINT NOT NULL DEFAULT 0,
 	ADD COLUMN held    BIGINT NOT NULL DEFAULT 0, -- deliveries in hand
 	ADD COLUMN lanes   BIGINT NOT NULL DEFAULT 0,
+	ADD COLUMN decided BIGINT NOT NULL DEFAULT 0, -- it will store no event at or below this id
 	SET (fillfactor = 20);
 
 ALTER TABLE platform
