@@ -535,7 +535,7 @@ func (c *cluster) listen(node int, app string) *ear {
 		defer close(ended)
 		for ctx.Err() == nil {
 			if p := c.nodes[node].Load(); p != nil {
-				e.follow(ctx, p, app)
+				e.follow(ctx, p, app, e.take)
 			}
 			sleep(ctx, 10*time.Millisecond) // the node is gone, or about to be there
 		}
@@ -544,11 +544,13 @@ func (c *cluster) listen(node int, app string) *ear {
 	return e
 }
 
-func (e *ear) follow(ctx context.Context, p *running, app string) {
+func (e *ear) follow(ctx context.Context, p *running, app string, take func(*serverEvent)) {
 	req, err := http.NewRequestWithContext(ctx, "GET", p.url+operator+"/events/stream?app_id="+app, nil)
 	must(p.t, err)
 	req.Header.Set("Authorization", "Bearer "+p.key)
-	req.Header.Set("Last-Event-ID", e.last)
+	if e.last != "" {
+		req.Header.Set("Last-Event-ID", e.last)
+	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return
@@ -566,8 +568,8 @@ func (e *ear) follow(ctx context.Context, p *running, app string) {
 		if !x.add(strings.TrimRight(line, "\r\n")) {
 			continue
 		}
-		if x.name == "" && x.data != "" {
-			e.take(&x)
+		if x.data != "" {
+			take(&x)
 		}
 		x = serverEvent{}
 	}
@@ -581,6 +583,9 @@ func (e *ear) fault(format string, args ...any) {
 
 // take takes an event. Ids are texts that are in the order of their numbers.
 func (e *ear) take(x *serverEvent) {
+	if x.name != "" {
+		return
+	}
 	var r api.ListenedRequest
 	var event struct {
 		Payload struct{ Object struct{ CNAM string } }
@@ -645,4 +650,56 @@ func TestListenToSeveralNodes(t *testing.T) {
 		e.mu.Unlock()
 	}
 	c.delivered(box)
+}
+
+// Whoever begins to listen to a node that has accepted nothing for long is told from which
+// event on, whichever node accepted that, and hears of what another node accepts then.
+func TestListenFromNowOn(t *testing.T) {
+	in := installOn(t, pgtest.Database(t, nil))
+	box := openInbox(t, "inbox", "secret-of-inbox")
+	c := newCluster(t, in, 2)
+	busy, idle := c.nodes[0].Load(), c.nodes[1].Load()
+	busy.subscribe(box)
+	var apps struct{ Apps []api.App }
+	idle.ask("GET", operator+"/apps", "", http.StatusOK, &apps)
+	publish := func(name string) string {
+		var r struct {
+			ID string `json:"event_id"`
+		}
+		busy.ask("POST", "/v2/events", numbered(name), http.StatusAccepted, &r)
+		return r.ID
+	}
+	var last string
+	for i := range 3 {
+		last = publish(fmt.Sprint("before", i))
+	}
+	// A stream, what is told first on it, and how to end it.
+	listen := func() (heard chan serverEvent, first api.Listening, end func()) {
+		heard = make(chan serverEvent, 100)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			defer close(heard)
+			(&ear{}).follow(ctx, idle, apps.Apps[0].ID, func(x *serverEvent) { heard <- *x })
+		}()
+		ready := <-heard
+		if err := json.Unmarshal([]byte(ready.data), &first); err != nil || ready.name != "ready" || first.After > last {
+			t.Errorf("the first is %+v, want ready after %s", ready, last)
+		}
+		return heard, first, func() {
+			cancel()
+			for range heard { // until it has ended
+			}
+		}
+	}
+	heard, first, end := listen()
+	for limit := time.Now().Add(time.Minute); first.After < last && time.Now().Before(limit); heard, first, end = listen() {
+		end() // on a busy machine it may begin after an earlier one
+	}
+	defer func() { end() }()
+	for i := range 3 {
+		want := publish(fmt.Sprint("then", i))
+		if got := <-heard; got.id != want {
+			t.Errorf("heard of %+v, want event %s", got, want)
+		}
+	}
 }
