@@ -656,6 +656,67 @@ func TestLeaseRecovery(t *testing.T) {
 	})
 }
 
+// stumbling is a store that fails once where a node is given up: when that is done, but
+// the answer is lost, or when it is asked what there is to take over.
+type stumbling struct {
+	deliver.Store
+	answer, backlogs atomic.Bool
+	gaveUp           atomic.Bool
+}
+
+func (s *stumbling) NextLapse(n deliver.Node, now time.Time) (bool, time.Time, error) {
+	lapsed, next, err := s.Store.NextLapse(n, now)
+	if lapsed {
+		s.gaveUp.Store(true)
+		if s.answer.CompareAndSwap(true, false) {
+			return false, time.Time{}, errors.New("the answer was lost")
+		}
+	}
+	return lapsed, next, err
+}
+
+func (s *stumbling) Backlogs(ctx context.Context) ([]deliver.Backlog, error) {
+	if s.gaveUp.Load() && s.backlogs.CompareAndSwap(true, false) {
+		return nil, errors.New("the connection was lost")
+	}
+	return s.Store.Backlogs(ctx)
+}
+
+// What a node had that others have given up is taken over soon, also if the one who found
+// it silent loses its connection just then.
+func TestTakesOverAfterAll(t *testing.T) {
+	for name, s := range map[string]*stumbling{"the answer is lost": {}, "the backlogs cannot be read": {}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const lease = 6 * time.Second
+				p := newPlatform(t, deliver.Config{Lease: lease}, outbound.Config{})
+				e := p.endpoint("a.test", 204, time.Hour)
+				sub := p.subscribe("http://a.test/")
+				dead := &mortal{Store: p.db}
+				client := outbound.New(outbound.Config{DialContext: p.net.DialContext})
+				doomed := deliver.New(dead, p.db.Directory(), client, deliver.Config{Lease: lease})
+				stopDoomed := start(t, doomed)
+				p.intake.Sender = doomed
+				id := p.publish(3)
+				s.Store = p.db
+				s.answer.Store(name == "the answer is lost")
+				s.backlogs.Store(name == "the backlogs cannot be read")
+				heir := deliver.New(s, p.db.Directory(), client, deliver.Config{Lease: lease})
+				stopHeir := start(t, heir)
+				pass(time.Second)
+				dead.kill()
+				e.set(204, 0)
+				pass(lease + 2*time.Second)
+				if got := p.state(id, sub); got != hook.Delivered {
+					t.Errorf("2 s after the lease's end, and a failure: %v", got)
+				}
+				stopHeir()
+				stopDoomed()
+			})
+		})
+	}
+}
+
 // silent is a store that a node cannot renew its lease in while it is cut off.
 type silent struct {
 	deliver.Store

@@ -157,13 +157,17 @@ func (s *Sender) join(ctx context.Context) (Node, error) {
 // for what nobody has in hand.
 func (s *Sender) watch(ctx context.Context) {
 	looked := time.Now()
+	unsure := false // a node may have been given up whose deliveries were not taken over
 	for {
 		wait := s.Lease
 		if s.steady() {
 			lapsed, next, err := s.store.NextLapse(s.Current(), time.Now())
-			if err == nil && lapsed {
+			if lapsed {
 				s.Log.Warn("a node has gone silent; taking over what it had in hand")
+			}
+			if unsure = unsure || lapsed || err != nil; unsure && err == nil {
 				err = s.takeOver(ctx)
+				unsure = err != nil
 			}
 			if err != nil {
 				s.Log.Warn("could not look for nodes that have gone silent; trying again", "err", err)
