@@ -443,3 +443,35 @@ func TestIDsOfBefore(t *testing.T) {
 		t.Errorf("stored when it had left: %v", left.Err)
 	}
 }
+
+// A node that has died is given up also if the database's clock was set back by an hour
+// just then, or its server was replaced by one whose clock is behind; and one that goes on
+// renewing its lease is not.
+func TestClockOfTheDatabaseGoesBack(t *testing.T) {
+	const lease = 200 * time.Millisecond
+	o := onPostgres(t)
+	all, _ := nodesOn(t, o, 3)
+	own, dead, living := join(t, all[0], lease), join(t, all[1], time.Hour), join(t, all[2], time.Hour)
+	renewals := 0
+	has := func(n deliver.Node) bool {
+		nodes, err := all[0].Nodes(t.Context())
+		must(t, err)
+		return slices.ContainsFunc(nodes, func(x hook.Node) bool { return x.ID == n.ID })
+	}
+	for end := time.Now().Add(time.Minute); has(dead); renewals++ {
+		if time.Now().After(end) {
+			t.Fatal("the dead node is still there")
+		}
+		if nodes, err := all[2].Renew(living, deliver.Holding{}, now); err != nil || nodes == 0 {
+			t.Fatalf("renewed: %d, %v", nodes, err)
+		}
+		if _, err := all[0].Renew(own, deliver.Holding{}, now); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := all[0].NextLapse(own, now)
+		must(t, err)
+	}
+	if !has(living) || !has(own) || renewals == 0 {
+		t.Errorf("after %d renewals the living are gone", renewals)
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"maps"
 	"math"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/switchhook/switchhook/internal/deliver"
@@ -148,7 +150,7 @@ func (p *postgresDB) join(_ time.Time, lease time.Duration) (n deliver.Node, err
 	var last int64
 	alive := map[int64]bool{}
 	err = p.changeNodes(0, func(t tx) error {
-		if err := p.giveUp(t, 0, true); err != nil {
+		if err := p.giveUp(t, 0, true, nil); err != nil {
 			return err
 		}
 		now, err := clock(t)
@@ -278,7 +280,11 @@ func (p *postgresDB) nextLapse(n deliver.Node, _ time.Time) (lapsed bool, next t
 		if err != nil {
 			return err
 		}
-		if err := p.giveUp(t, n.ID, false); err != nil {
+		still, err := p.sightings.look(t, n, time.Now())
+		if err != nil {
+			return err
+		}
+		if err := p.giveUp(t, n.ID, false, still); err != nil {
 			return err
 		}
 		after, err := countNodes(t)
@@ -310,10 +316,49 @@ func countNodes(t tx) (n int64, err error) {
 	return n, err
 }
 
-// giveUp deletes the nodes whose leases have lapsed, but not own. With gone, it deletes
-// those too that have no connection to the database any more: who was killed need
-// not be waited for.
-func (p *postgresDB) giveUp(t tx, own int64, gone bool) error {
+// sightings are the ends of nodes' leases as this process has seen them, and since when.
+// A lease that is not renewed for long has lapsed, whatever the database's clock says: it
+// may have been set back, or be another server's.
+type sightings struct {
+	mu     sync.Mutex
+	looked time.Time
+	seen   map[int64]sighting // by node
+}
+
+type sighting struct {
+	until int64
+	since time.Time
+}
+
+// look returns the leases of other nodes that have not been renewed for two leases.
+func (s *sightings) look(t tx, own deliver.Node, now time.Time) (still map[int64]int64, err error) {
+	if own.Lease == 0 {
+		return nil, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known := s.seen
+	if now.Sub(s.looked) > 2*own.Lease {
+		known = nil // nobody has looked whether they were renewed
+	}
+	s.looked, s.seen, still = now, map[int64]sighting{}, map[int64]int64{}
+	err = t.query(`SELECT id, lease_until FROM nodes WHERE id <> $1 AND lease_until < $2`, func(r row) error {
+		id, x := r.int(0), sighting{r.int(1), now}
+		if k, ok := known[id]; ok && k.until == x.until {
+			x.since = k.since
+		}
+		if s.seen[id] = x; now.Sub(x.since) > 2*own.Lease {
+			still[id] = x.until
+		}
+		return nil
+	}, own.ID, int64(math.MaxInt64))
+	return still, err
+}
+
+// giveUp deletes the nodes whose leases have lapsed, but not own, and those whose leases
+// still end when they are said to. With gone, it deletes those too that have no
+// connection to the database any more: who was killed need not be waited for.
+func (p *postgresDB) giveUp(t tx, own int64, gone bool, still map[int64]int64) error {
 	now, err := clock(t)
 	if err != nil {
 		return err
@@ -321,6 +366,11 @@ func (p *postgresDB) giveUp(t tx, own int64, gone bool) error {
 	var silent []int64
 	if err := t.query(selectSilent, func(r row) error { silent = append(silent, r.int(0)); return nil }, own, now, gone); err != nil {
 		return err
+	}
+	for id := range still {
+		if !slices.Contains(silent, id) {
+			silent = append(silent, id)
+		}
 	}
 	for _, id := range silent {
 		if err := t.query(endSilent, none1, id); err != nil {
@@ -335,7 +385,7 @@ func (p *postgresDB) giveUp(t tx, own int64, gone bool) error {
 			continue
 		}
 		// It may have renewed its lease just now.
-		rows, err := t.exec(`DELETE FROM nodes WHERE id = $1 AND (lease_until <= $2 OR $3 = 1)`, id, now, gone)
+		rows, err := t.exec(`DELETE FROM nodes WHERE id = $1 AND (lease_until <= $2 OR $3 = 1 OR lease_until = $4)`, id, now, gone, still[id])
 		if err != nil || rows == 0 {
 			return err
 		}

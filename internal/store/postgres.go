@@ -51,6 +51,8 @@ type postgresDB struct {
 	stopNews func()
 	changing sync.Mutex // held while the directory is brought up to date
 
+	sightings sightings
+
 	horizonMu sync.Mutex
 	moved     time.Time // when the horizon was moved last
 
