@@ -81,7 +81,7 @@ func TestDatabaseIsAwayForLong(t *testing.T) {
 					})
 				})
 			}
-			c.refuses()
+			c.refuse()
 			if frozen {
 				way.thaw()
 			} else {

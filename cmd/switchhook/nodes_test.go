@@ -162,9 +162,9 @@ func (c *cluster) acks(n int) {
 	waitFor(c.t, "more acknowledgements", func() bool { acked, _ := c.counts(); return acked >= before+n })
 }
 
-// refuses waits until each node refuses what is published to it now. Producers may be
+// refuse waits until each node refuses what is published to it now. Producers may all be
 // waiting for what became of what they published before.
-func (c *cluster) refuses() {
+func (c *cluster) refuse() {
 	c.t.Helper()
 	for i := range c.nodes {
 		waitFor(c.t, "a refusal", func() bool {
@@ -221,7 +221,10 @@ func (c *cluster) delivered(b *inbox) {
 		return len(list.Deliveries) == 0
 	})
 	for i := range c.nodes {
-		c.end(i, syscall.SIGTERM)
+		p := c.nodes[i].Load()
+		if c.end(i, syscall.SIGTERM); len(c.faults) > 0 {
+			t.Logf("node %d said:\n%s", i, p.stderr.String())
+		}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -420,7 +423,7 @@ func TestFailover(t *testing.T) {
 			c.publish(box, "A", "B", "C", "D")
 			c.acks(300)
 			must(t, primary.Kill())
-			c.refuses()
+			c.refuse()
 			must(t, standby.Promote())
 			c.acks(300)
 			c.delivered(box)
@@ -443,7 +446,7 @@ func TestDatabaseGoesAway(t *testing.T) {
 				c.acks(100)
 				must(t, end())
 				if i > 0 { // else it is back before anybody notices
-					c.refuses()
+					c.refuse()
 				}
 				must(t, server.Run())
 			}
@@ -631,7 +634,7 @@ func TestListenToSeveralNodes(t *testing.T) {
 	for i := range nodes {
 		ears = append(ears, c.listen(i, apps.Apps[0].ID))
 	}
-	c.publish("A", "B", "C", "D", "E", "F", "G", "H")
+	c.publish(box, "A", "B", "C", "D", "E", "F", "G", "H")
 	for round := range turns(t, 3) {
 		c.acks(300)
 		c.end(round%nodes, syscall.SIGKILL)

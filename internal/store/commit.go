@@ -262,7 +262,12 @@ func (c *committer) commitInTime(batch []unit) {
 	ended, told := make(chan struct{}), make(chan struct{})
 	t := time.AfterFunc(c.patience, func() {
 		defer close(told)
-		c.refuse(errSilent)
+		c.mu.Lock()
+		doubted := c.refusing != nil
+		c.mu.Unlock()
+		if !doubted { // else they are told so
+			c.refuse(errSilent)
+		}
 		<-ended
 		c.refuse(nil)
 	})
