@@ -36,7 +36,7 @@ var arrows = map[string][]string{
 	"internal/monitor":   {"internal/admin", "internal/challenge", "internal/deliver", "internal/hook", "internal/intake"},
 	"internal/tracing":   {"internal/hook", "internal/intake"},
 	"internal/gateway":   {"internal/admin", "internal/inbox", "webhook"},
-	"internal/forward":   {"internal/inbox", "webhook"},
+	"internal/forward":   {"internal/canon", "internal/inbox", "webhook"},
 	"internal/deliver":   {"internal/hook", "internal/outbound"},
 	"internal/outbound":  {"internal/hook", "webhook"},
 	"internal/catalog":   {"internal/hook"},

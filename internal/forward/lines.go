@@ -3,6 +3,7 @@ package forward
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,55 +12,54 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
-	"github.com/switchhook/switchhook/internal/inbox"
+	"github.com/switchhook/switchhook/internal/canon"
 )
 
 // appendLine appends a message as a line of JSON.
-func appendLine(dst []byte, m *Message) ([]byte, error) {
-	line := struct {
-		Key       string          `json:"key"`
-		ID        int64           `json:"id"`
-		Source    string          `json:"source"`
-		Received  time.Time       `json:"received"`
-		Event     string          `json:"event,omitempty"`
-		RequestID string          `json:"request_id,omitempty"`
-		Conflict  bool            `json:"request_id_reused,omitempty"`
-		Replay    bool            `json:"replay,omitempty"`
-		Headers   headers         `json:"headers"`
-		Body      json.RawMessage `json:"body,omitempty"`
-		Base64    []byte          `json:"body_base64,omitempty"`
-	}{m.Key, m.ID, m.Source, m.Received.UTC(), m.Name, m.RequestID, m.Conflict, m.Replay, headers(m.Headers), nil, nil}
+func appendLine(dst []byte, m *Message) []byte {
+	text := func(name, s string) {
+		dst = canon.AppendText(append(append(dst, name...), ':'), s)
+	}
+	text(`{"key"`, m.Key)
+	dst = strconv.AppendInt(append(dst, `,"id":`...), m.ID, 10)
+	text(`,"source"`, m.Source)
+	dst = m.Received.UTC().AppendFormat(append(dst, `,"received":"`...), time.RFC3339Nano)
+	dst = append(dst, '"')
+	if m.Name != "" {
+		text(`,"event"`, m.Name)
+	}
+	if m.RequestID != "" {
+		text(`,"request_id"`, m.RequestID)
+	}
+	if m.Conflict {
+		dst = append(dst, `,"request_id_reused":true`...)
+	}
+	if m.Replay {
+		dst = append(dst, `,"replay":true`...)
+	}
+	dst = append(dst, `,"headers":{`...)
+	for i, x := range m.Headers {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(canon.AppendText(dst, strings.ToLower(x.Name)), ':')
+		dst = canon.AppendText(dst, x.Value)
+	}
+	dst = append(dst, '}')
 	// The signature is over these very bytes, so they stay as they are where they can.
-	if json.Valid(m.Body) && utf8.Valid(m.Body) && !bytes.ContainsAny(m.Body, "\r\n") {
-		line.Body = json.RawMessage(`"\u0000"`)
-	} else {
-		line.Base64 = m.Body
+	switch {
+	case json.Valid(m.Body) && utf8.Valid(m.Body) && !bytes.ContainsAny(m.Body, "\r\n"):
+		dst = append(append(dst, `,"body":`...), m.Body...)
+	case len(m.Body) > 0:
+		dst = base64.StdEncoding.AppendEncode(append(dst, `,"body_base64":"`...), m.Body)
+		dst = append(dst, '"')
 	}
-	raw, err := json.Marshal(line)
-	if err != nil {
-		return dst, err
-	}
-	if line.Body != nil {
-		// An encoder would escape what is in it once more.
-		raw = append(raw[:len(raw)-len(`"\u0000"}`)], m.Body...)
-		raw = append(raw, '}')
-	}
-	return append(append(dst, raw...), '\n'), nil
-}
-
-// headers are written as an object.
-type headers inbox.Headers
-
-func (h headers) MarshalJSON() ([]byte, error) {
-	all := make(map[string]string, len(h))
-	for _, x := range h {
-		all[strings.ToLower(x.Name)] = x.Value
-	}
-	return json.Marshal(all)
+	return append(dst, "}\n"...)
 }
 
 // Writer returns a target that writes a line for each event to w.
@@ -73,11 +73,8 @@ type writerTarget struct {
 func (t *writerTarget) Take(_ context.Context, messages []*Message) (int, error) {
 	// One by one, so that what was written is not written again if the next fails.
 	for i, m := range messages {
-		var err error
-		if t.buf, err = appendLine(t.buf[:0], m); err == nil {
-			_, err = t.w.Write(t.buf)
-		}
-		if err != nil {
+		t.buf = appendLine(t.buf[:0], m)
+		if _, err := t.w.Write(t.buf); err != nil {
 			return i, err
 		}
 	}
@@ -199,10 +196,7 @@ func (t *fileTarget) Take(_ context.Context, messages []*Message) (int, error) {
 	n := 0
 	t.buf = t.buf[:0]
 	for n < len(messages) && (t.config.Rotate == 0 || t.size+int64(len(t.buf)) < t.config.Rotate) {
-		var err error
-		if t.buf, err = appendLine(t.buf, messages[n]); err != nil {
-			return 0, err
-		}
+		t.buf = appendLine(t.buf, messages[n])
 		n++
 	}
 	_, err := t.file.WriteAt(t.buf, t.size)
