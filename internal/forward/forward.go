@@ -185,7 +185,7 @@ func (f *Forwarder) forwardNew(ctx, taking context.Context) error {
 			f.report(p)
 			return nil
 		}
-		if err := f.pass(ctx, taking, f.messages(events, nil), &p.Failure, done); err != nil {
+		if err := f.pass(ctx, taking, p.Position, f.messages(events, nil), &p.Failure, done); err != nil {
 			return err
 		}
 		_ = done(events[len(events)-1].ID, nil) // what comes last may be none of its business
@@ -234,7 +234,7 @@ func (f *Forwarder) forwardReplay(ctx, taking context.Context, r *inbox.Replay) 
 			return err
 		}
 		messages := f.messages(events, func(e *inbox.Event) bool { return r.Match(e) && (!r.Dead || dead[e.ID]) })
-		err = f.pass(ctx, taking, messages, &r.Failure, func(position int64, taken []*Message) error {
+		err = f.pass(ctx, taking, r.Position, messages, &r.Failure, func(position int64, taken []*Message) error {
 			r.Position = position
 			var revived []int64
 			for _, m := range taken {
@@ -265,9 +265,15 @@ func (f *Forwarder) messages(events []*inbox.Event, replay func(*inbox.Event) bo
 	return messages
 }
 
-// pass gives messages to the target until it is done with all of them. After each
-// step it tells the position up to which that is so, and what the target has taken.
-func (f *Forwarder) pass(ctx, taking context.Context, messages []*Message, failure *inbox.Failure, done func(position int64, taken []*Message) error) error {
+// pass gives messages after a position to the target until it is done with all of them.
+// After each step it tells the position up to which that is so, and what the target has
+// taken.
+func (f *Forwarder) pass(ctx, taking context.Context, position int64, messages []*Message, failure *inbox.Failure, done func(position int64, taken []*Message) error) error {
+	// What has failed stands right after the position. If it is not there, somebody has
+	// changed the filter since, and the failure is not that of the first message.
+	if len(messages) == 0 || messages[0].ID != position+1 {
+		*failure = inbox.Failure{}
+	}
 	for len(messages) > 0 && ctx.Err() == nil {
 		n, err := f.take(taking, messages)
 		taken := messages[:n]
@@ -283,7 +289,7 @@ func (f *Forwarder) pass(ctx, taking context.Context, messages []*Message, failu
 		}
 		now := time.Now()
 		f.failed(failure, messages[0], err, now)
-		position := messages[0].ID - 1
+		position = messages[0].ID - 1
 		if isRefused(err) || f.config.GiveUp > 0 && now.Sub(failure.Since) >= f.config.GiveUp {
 			if err := f.bury(ctx, failure, messages[0], now); err != nil {
 				return err

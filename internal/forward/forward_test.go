@@ -289,6 +289,27 @@ func TestGiveUp(t *testing.T) {
 	})
 }
 
+// An event that fails has all its time, whatever has become of the one before it: who
+// filters that out does not lose the next.
+func TestGiveUpAfterFilter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := fresh(t)
+		arrive(t, in, "zoom", "a.b", 1)
+		g := &target{fail: func(*forward.Message) error { return errDown }}
+		stop := run(t, in, g, forward.Config{GiveUp: time.Hour})
+		time.Sleep(59 * time.Minute)
+		stop()
+		time.Sleep(time.Minute)
+		arrive(t, in, "zoom", "c.d", 2)
+		g = &target{fail: g.fail}
+		run(t, in, g, forward.Config{GiveUp: time.Hour, Filter: inbox.Filter{Names: []string{"c.*"}}})
+		time.Sleep(30 * time.Minute)
+		g.set(func(g *target) { g.fail = nil })
+		time.Sleep(time.Minute)
+		equal(t, "taken", g.taken(false), []int64{2})
+	})
+}
+
 // A replay brings what was asked for, once, and holds up neither what is new nor, if
 // it fails, anything else.
 func TestReplay(t *testing.T) {
