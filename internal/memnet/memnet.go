@@ -5,6 +5,7 @@
 package memnet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,19 +20,40 @@ import (
 // Net is a network. The zero value is one without hosts.
 type Net struct {
 	mu    sync.Mutex
-	hosts map[string]*listener
+	hosts map[string]*listener // by name, or by name and port
+}
+
+// listen makes where a listener, in place of who was there.
+func (n *Net) listen(where string) *listener {
+	l := &listener{at: addr(where), conns: make(chan net.Conn), closed: make(chan struct{})}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.hosts == nil {
+		n.hosts = map[string]*listener{}
+	}
+	n.hosts[where] = l
+	return l
+}
+
+// Listen listens on an address, a host with a port, for those who do not speak HTTP. It
+// is for one caller at a time. Port 0 is one that nobody else has.
+func (n *Net) Listen(_, address string) (net.Listener, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	if port == "0" {
+		n.mu.Lock()
+		port = fmt.Sprint(10_000 + len(n.hosts))
+		n.mu.Unlock()
+	}
+	return n.listen(net.JoinHostPort(host, port)), nil
 }
 
 // Handle serves h as host, on every port, until the test ends. A name that is in
 // use is taken over.
 func (n *Net) Handle(t testing.TB, host string, h http.Handler) {
-	l := &listener{conns: make(chan net.Conn), closed: make(chan struct{})}
-	n.mu.Lock()
-	if n.hosts == nil {
-		n.hosts = map[string]*listener{}
-	}
-	n.hosts[host] = l
-	n.mu.Unlock()
+	l := n.listen(host)
 	s := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
 	done := make(chan struct{})
 	go func() {
@@ -51,14 +73,15 @@ func (n *Net) Drop(host string) {
 	delete(n.hosts, host)
 }
 
-// DialContext connects to a host that is served; any other refuses.
+// DialContext connects to an address that is listened on, or to a host that is served;
+// any other refuses.
 func (n *Net) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
 	}
 	n.mu.Lock()
-	l := n.hosts[host]
+	l := cmp.Or(n.hosts[address], n.hosts[host])
 	n.mu.Unlock()
 	refused := &net.OpError{Op: "dial", Net: network, Err: fmt.Errorf("%s: %w", host, syscall.ECONNREFUSED)}
 	if l == nil {
@@ -76,6 +99,7 @@ func (n *Net) DialContext(ctx context.Context, network, address string) (net.Con
 }
 
 type listener struct {
+	at     addr
 	conns  chan net.Conn
 	closed chan struct{}
 	once   sync.Once
@@ -97,9 +121,9 @@ func (l *listener) Close() error {
 	return nil
 }
 
-func (l *listener) Addr() net.Addr { return addr{} }
+func (l *listener) Addr() net.Addr { return l.at }
 
-type addr struct{}
+type addr string
 
-func (addr) Network() string { return "memnet" }
-func (addr) String() string  { return "memnet" }
+func (addr) Network() string  { return "memnet" }
+func (a addr) String() string { return string(a) }

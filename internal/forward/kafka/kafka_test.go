@@ -21,6 +21,7 @@ import (
 	"github.com/switchhook/switchhook/internal/forward"
 	"github.com/switchhook/switchhook/internal/forward/kafka"
 	"github.com/switchhook/switchhook/internal/inbox"
+	"github.com/switchhook/switchhook/internal/memnet"
 )
 
 func message(id int64, source, name, body string) *forward.Message {
@@ -37,10 +38,14 @@ func messages(from, to int64) (all []*forward.Message) {
 	return all
 }
 
+// network is one in memory, so that time can be faked around brokers and their client,
+// which both wait a lot.
+type network struct{ memnet.Net }
+
 // start starts a cluster of fakes.
-func (m *memory) start(t *testing.T, options ...kfake.Opt) *kfake.Cluster {
+func (m *network) start(t *testing.T, options ...kfake.Opt) *kfake.Cluster {
 	t.Helper()
-	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(3), kfake.ListenFn(m.listen)}, options...)...)
+	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(3), kfake.ListenFn(m.Listen)}, options...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +54,7 @@ func (m *memory) start(t *testing.T, options ...kfake.Opt) *kfake.Cluster {
 }
 
 // stored returns all records of a topic.
-func (m *memory) stored(t *testing.T, c *kfake.Cluster, topic string) (all []*kgo.Record) {
+func (m *network) stored(t *testing.T, c *kfake.Cluster, topic string) (all []*kgo.Record) {
 	t.Helper()
 	want := int64(0)
 	for _, p := range c.PartitionInfos(topic) {
@@ -58,7 +63,7 @@ func (m *memory) stored(t *testing.T, c *kfake.Cluster, topic string) (all []*kg
 	if want == 0 {
 		return nil
 	}
-	client, err := kgo.NewClient(kgo.Dialer(m.dial), kgo.SeedBrokers(c.ListenAddrs()...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	client, err := kgo.NewClient(kgo.Dialer(m.DialContext), kgo.SeedBrokers(c.ListenAddrs()...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,9 +103,9 @@ func numbered(from, to int64) (all []string) {
 	return all
 }
 
-func (m *memory) open(t *testing.T, c kafka.Config) forward.Target {
+func (m *network) open(t *testing.T, c kafka.Config) forward.Target {
 	t.Helper()
-	c.Dial = m.dial
+	c.Dial = m.DialContext
 	target, err := kafka.New(c)
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +134,7 @@ func isRefused(err error) bool {
 // An event is a record with its body as it was signed.
 func TestRecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var m memory
+		var m network
 		c := m.start(t, kfake.SeedTopics(1, "switchhook.zoom.meeting.started", "switchhook.other_one._"))
 		replay := message(8, "other one", "", "not JSON \x00\xff")
 		replay.Replay = true
@@ -179,7 +184,7 @@ func TestSettings(t *testing.T) {
 // has but could not say is there once.
 func TestOnceAndInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var m memory
+		var m network
 		c := m.start(t, kfake.SeedTopics(5, "events"))
 		acks := atomic.Int32{}
 		c.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
@@ -234,7 +239,7 @@ func TestOnceAndInOrder(t *testing.T) {
 // together are too large.
 func TestTooLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var m memory
+		var m network
 		c := m.start(t)
 		if err := c.CreateTopic("events", 1, map[string]string{"max.message.bytes": "2000"}); err != nil {
 			t.Fatal(err)
@@ -272,7 +277,7 @@ func TestTooLarge(t *testing.T) {
 // What one partition has taken while another one did not is not sent again.
 func TestAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var m memory
+		var m network
 		c := m.start(t, kfake.SeedTopics(3, "events"))
 		fault := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "events", Partitions: []int32{1}, Err: kerr.TopicAuthorizationFailed, Count: -1})
 		target := m.open(t, kafka.Config{Brokers: c.ListenAddrs(), Topic: "events"})
@@ -306,7 +311,7 @@ func TestTroubles(t *testing.T) {
 		person bool
 	}
 	synctest.Test(t, func(t *testing.T) {
-		var m memory
+		var m network
 		plain := m.start(t, kfake.SeedTopics(1, "events"))
 		guarded := m.start(t, kfake.SeedTopics(1, "events"), kfake.EnableSASL(), kfake.EnableACLs(), kfake.User("PLAIN", "nobody", "geheim"),
 			kfake.Superuser("PLAIN", "p", "geheim"), kfake.Superuser("SCRAM-SHA-256", "s256", "geheim"), kfake.Superuser("SCRAM-SHA-512", "s512", "geheim"))
@@ -360,7 +365,7 @@ func TestTroubles(t *testing.T) {
 // them at all.
 func TestSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var m memory
+		var m network
 		c := m.start(t, kfake.SeedTopics(1, "events"))
 		target := m.open(t, kafka.Config{Brokers: c.ListenAddrs(), Topic: "events", Timeout: 300 * time.Millisecond})
 		take(t, target, messages(1, 1))
@@ -391,7 +396,7 @@ func TestSilent(t *testing.T) {
 func TestClusterRestarts(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		var m memory
+		var m network
 		run := func(ports ...int) *kfake.Cluster {
 			return m.start(t, kfake.NumBrokers(1), kfake.Ports(ports...), kfake.SeedTopics(2, "events"), kfake.DataDir(dir), kfake.SyncWrites())
 		}
@@ -429,7 +434,7 @@ func TestClusterRestarts(t *testing.T) {
 // they are is in their order.
 func TestFaults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var m memory
+		var m network
 		c := m.start(t, kfake.SeedTopics(2, "events"))
 		seed := mathrand.Uint64()
 		r := mathrand.New(mathrand.NewPCG(seed, 0))
