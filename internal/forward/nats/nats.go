@@ -128,6 +128,18 @@ func clean(name, value string) string {
 	return strings.Join(words, ".")
 }
 
+// maxSubject is how long a subject may be. A server that reads a longer line than it
+// allows, 4096 bytes with what else is in it, closes the connection, each time.
+const maxSubject = 2048
+
+func (t *target) subjectOf(m *forward.Message) string {
+	subject, _ := t.subject.Text(m, clean)
+	if len(subject) > maxSubject {
+		subject = strings.TrimRight(strings.ToValidUTF8(subject[:maxSubject], ""), ".")
+	}
+	return subject
+}
+
 type target struct {
 	config  Config
 	subject *forward.Template
@@ -193,8 +205,7 @@ func (t *target) Take(ctx context.Context, messages []*forward.Message) (int, er
 	case within.Err() != nil:
 		return n, fmt.Errorf("the server did not answer within %v: %w", t.config.Timeout, err)
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
-		subject, _ := t.subject.Text(messages[n], clean)
-		return n, fmt.Errorf("there is no stream for the subject %s, or it has no leader: %w", subject, err)
+		return n, fmt.Errorf("there is no stream for the subject %s, or it has no leader: %w", t.subjectOf(messages[n]), err)
 	}
 	return n, err
 }
@@ -250,8 +261,7 @@ func (t *target) publish(ctx context.Context, messages []*forward.Message) []err
 }
 
 func (t *target) message(m *forward.Message) *nats.Msg {
-	subject, _ := t.subject.Text(m, clean)
-	out := nats.NewMsg(subject)
+	out := nats.NewMsg(t.subjectOf(m))
 	for _, x := range m.Meta() {
 		out.Header.Set(x.Name, x.Value)
 	}

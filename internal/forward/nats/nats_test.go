@@ -172,6 +172,7 @@ func TestSubjects(t *testing.T) {
 		{"zürich", "", `{"payload":{"account_id":{}}}`, "x.zürich._._.y"},
 		{"zoom", "meeting", `{"Payload":{"account_id":"other"}}`, "x.zoom.meeting._.y"},
 		{"zoom", "meeting", `not JSON`, "x.zoom.meeting._.y"},
+		{"zoom", strings.Repeat("é.", 3000), `{}`, "x.zoom." + strings.Repeat("é.", 679) + "é"},
 	} {
 		take(t, target, []*forward.Message{message(int64(i+1), c.source, c.event, c.body)})
 		if got := stored(t, stream)[i].Subject; got != c.want {
