@@ -17,20 +17,8 @@ import (
 func newAccounts() *cobra.Command {
 	return group("accounts", "Show accounts",
 		call("list", "List all accounts", cobra.NoArgs, func(cmd *cobra.Command, c *client, o *output, _ []string) error {
-			raw, err := c.get(cmd.Context(), operator+"/accounts", nil)
-			if err != nil {
-				return err
-			}
-			return o.write(raw, "accounts", func() error {
-				v, err := decode[struct{ Accounts []hook.Account }](raw)
-				if err != nil {
-					return err
-				}
-				var rows [][]string
-				for _, a := range v.Accounts {
-					rows = append(rows, []string{a.ID, a.Name, a.OwnerEmail, a.Master})
-				}
-				return o.table("ACCOUNT|NAME|OWNER|MASTER ACCOUNT", rows)
+			return showList(cmd, c, o, "/accounts", nil, "accounts", "ACCOUNT|NAME|OWNER|MASTER ACCOUNT", func(a *hook.Account) []string {
+				return []string{a.ID, a.Name, a.OwnerEmail, a.Master}
 			})
 		}),
 	)
@@ -39,20 +27,8 @@ func newAccounts() *cobra.Command {
 func newApps() *cobra.Command {
 	return group("apps", "Show and delete apps; make them with apply",
 		call("list", "List all apps", cobra.NoArgs, func(cmd *cobra.Command, c *client, o *output, _ []string) error {
-			raw, err := c.get(cmd.Context(), operator+"/apps", nil)
-			if err != nil {
-				return err
-			}
-			return o.write(raw, "apps", func() error {
-				v, err := decode[struct{ Apps []api.App }](raw)
-				if err != nil {
-					return err
-				}
-				var rows [][]string
-				for _, a := range v.Apps {
-					rows = append(rows, []string{a.ID, a.Name, a.Account, onOff(!a.Disabled), strconv.Itoa(a.Subscriptions)})
-				}
-				return o.table("APP|NAME|ACCOUNT|ENABLED|SUBSCRIPTIONS", rows)
+			return showList(cmd, c, o, "/apps", nil, "apps", "APP|NAME|ACCOUNT|ENABLED|SUBSCRIPTIONS", func(a *api.App) []string {
+				return []string{a.ID, a.Name, a.Account, onOff(!a.Disabled), strconv.Itoa(a.Subscriptions)}
 			})
 		}),
 		call("show APP", "Show one app", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client, o *output, args []string) error {

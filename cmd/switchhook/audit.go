@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"net/url"
 	"strings"
 
@@ -33,27 +32,15 @@ func listAudit(cmd *cobra.Command, c *client, o *output, _ []string) error {
 	if err := spanQuery(cmd, q); err != nil {
 		return err
 	}
-	all, err := pages[api.AuditEntry](cmd, c, o, "/audit", "entries", q)
-	if err != nil {
-		return err
-	}
-	raw, err := json.Marshal(map[string]any{"entries": all})
-	if err != nil {
-		return err
-	}
-	return o.write(raw, "entries", func() error {
-		var rows [][]string
-		for _, e := range all {
-			by := hook.Actor{Kind: e.By.Kind, ID: e.By.ID, Name: e.By.Name}
-			name := e.Name
-			switch {
-			case name == "":
-				name = e.ID
-			case e.ID != "" && e.ID != e.Name:
-				name += " (" + e.ID + ")"
-			}
-			rows = append(rows, []string{clock(e.At), by.String(), string(e.Action), e.Kind, name, strings.Join(e.Changes, "; ")})
+	return showPages(cmd, c, o, "/audit", q, "entries", "TIME|BY|DID|TO|NAME|CHANGES", func(e *api.AuditEntry) []string {
+		by := hook.Actor{Kind: e.By.Kind, ID: e.By.ID, Name: e.By.Name}
+		name := e.Name
+		switch {
+		case name == "":
+			name = e.ID
+		case e.ID != "" && e.ID != e.Name:
+			name += " (" + e.ID + ")"
 		}
-		return o.table("TIME|BY|DID|TO|NAME|CHANGES", rows)
+		return []string{clock(e.At), by.String(), string(e.Action), e.Kind, name, strings.Join(e.Changes, "; ")}
 	})
 }

@@ -29,20 +29,8 @@ then on; without, apps stay as they are.`
 }
 
 func listCarriers(cmd *cobra.Command, c *client, o *output, _ []string) error {
-	raw, err := c.get(cmd.Context(), operator+"/carriers", nil)
-	if err != nil {
-		return err
-	}
-	return o.write(raw, "carriers", func() error {
-		v, err := decode[struct{ Carriers []api.Carrier }](raw)
-		if err != nil {
-			return err
-		}
-		var rows [][]string
-		for _, x := range v.Carriers {
-			rows = append(rows, []string{strconv.Itoa(int(x.Code)), x.Name, thousands(x.Numbers), strings.Join(x.Apps, " ")})
-		}
-		return o.table("CARRIER|NAME|NUMBERS|APPS", rows)
+	return showList(cmd, c, o, "/carriers", nil, "carriers", "CARRIER|NAME|NUMBERS|APPS", func(x *api.Carrier) []string {
+		return []string{strconv.Itoa(int(x.Code)), x.Name, thousands(x.Numbers), strings.Join(x.Apps, " ")}
 	})
 }
 

@@ -35,26 +35,12 @@ func listCatalog(cmd *cobra.Command, c *client, o *output, _ []string) error {
 	if p, _ := cmd.Flags().GetString("product"); p != "" {
 		q.Set("product", p)
 	}
-	raw, err := c.get(cmd.Context(), operator+"/event_types", q)
-	if err != nil {
-		return err
-	}
-	return o.write(raw, "event_types", func() error {
-		v, err := decode[struct {
-			Types []api.EventType `json:"event_types"`
-		}](raw)
-		if err != nil {
-			return err
+	return showList(cmd, c, o, "/event_types", q, "event_types", "EVENT|PRODUCT|ROUTING|CHECK|SCOPES", func(t *api.EventType) []string {
+		check := t.Check
+		if !t.Checked {
+			check = "no schema"
 		}
-		var rows [][]string
-		for _, t := range v.Types {
-			check := t.Check
-			if !t.Checked {
-				check = "no schema"
-			}
-			rows = append(rows, []string{t.Name, t.Product, t.Routing, check, strings.Join(append(t.Scopes, t.GranularScope...), " ")})
-		}
-		return o.table("EVENT|PRODUCT|ROUTING|CHECK|SCOPES", rows)
+		return []string{t.Name, t.Product, t.Routing, check, strings.Join(append(t.Scopes, t.GranularScope...), " ")}
 	})
 }
 

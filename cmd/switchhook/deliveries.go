@@ -82,15 +82,12 @@ func spanQuery(cmd *cobra.Command, q url.Values) error {
 
 const deliveryHead = "DELIVERY|EVENT|STATE|TRIES|NEXT|LAST OUTCOME|SUBSCRIPTION"
 
-func deliveryRows(list []api.Delivery) (rows [][]string) {
-	for _, d := range list {
-		last := "-"
-		if d.Last != nil && d.Last.Outcome != "" {
-			last = d.Last.Outcome
-		}
-		rows = append(rows, []string{d.ID, d.Event, d.State.String(), strconv.Itoa(d.Tries), clock(d.Next), last, d.Subscription})
+func deliveryRow(d *api.Delivery) []string {
+	last := "-"
+	if d.Last != nil && d.Last.Outcome != "" {
+		last = d.Last.Outcome
 	}
-	return rows
+	return []string{d.ID, d.Event, d.State.String(), strconv.Itoa(d.Tries), clock(d.Next), last, d.Subscription}
 }
 
 func listDeliveries(cmd *cobra.Command, c *client, o *output, _ []string) error {
@@ -98,50 +95,7 @@ func listDeliveries(cmd *cobra.Command, c *client, o *output, _ []string) error 
 	if err != nil {
 		return err
 	}
-	all, err := pages[api.Delivery](cmd, c, o, "/deliveries", "deliveries", q)
-	if err != nil {
-		return err
-	}
-	raw, err := json.Marshal(map[string]any{"deliveries": all})
-	if err != nil {
-		return err
-	}
-	return o.write(raw, "deliveries", func() error { return o.table(deliveryHead, deliveryRows(all)) })
-}
-
-// pages reads a list page by page, as much of it as --limit says.
-func pages[T any](cmd *cobra.Command, c *client, o *output, path, list string, q url.Values) ([]T, error) {
-	limit, _ := cmd.Flags().GetInt("limit")
-	if limit < 1 {
-		return nil, &usageError{errors.New("--limit must be 1 or more")}
-	}
-	const page = 300
-	all := []T{}
-	for len(all) < limit {
-		q.Set("page_size", strconv.Itoa(min(page, limit-len(all))))
-		raw, err := c.get(cmd.Context(), operator+path, q)
-		if err != nil {
-			return nil, err
-		}
-		v, err := decode[map[string]json.RawMessage](raw)
-		if err != nil {
-			return nil, err
-		}
-		items, err := decode[[]T](v[list])
-		if err != nil {
-			return nil, err
-		}
-		next, err := decode[string](v["next_page_token"])
-		if err != nil {
-			return nil, err
-		}
-		if all = append(all, items...); next == "" {
-			break
-		}
-		q.Set("next_page_token", next)
-		o.cut = len(all) >= limit
-	}
-	return all, nil
+	return showPages(cmd, c, o, "/deliveries", q, "deliveries", deliveryHead, deliveryRow)
 }
 
 func showDelivery(cmd *cobra.Command, c *client, o *output, args []string) error {

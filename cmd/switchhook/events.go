@@ -186,6 +186,6 @@ func showEvent(cmd *cobra.Command, c *client, o *output, args []string) error {
 			return err
 		}
 		fmt.Fprintf(o.w, "\n%s\n\n", printable(string(e.Body)))
-		return o.table(deliveryHead, deliveryRows(e.Deliveries))
+		return o.table(deliveryHead, rowsOf(e.Deliveries, deliveryRow))
 	})
 }

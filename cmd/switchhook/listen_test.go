@@ -304,7 +304,7 @@ func TestListenShows(t *testing.T) {
 			fmt.Fprint(rw, "no such page\x1b[2J\nand more")
 		}))
 		x := w.listen(func(l *listening) {
-			l.routes = []string{"number_management.*cnam=http://nowhere.test/", "number_management.peering_number_cnam*=http://localhost/n?token=t"}
+			l.routes = []string{"number_management.peering_number_emergency*=http://nowhere.test/", "number_management.peering_number_cnam*=http://localhost/n?token=t"}
 		})
 		gone := w.listen(func(l *listening) { l.forwardTo = "http://nowhere.test/" })
 		other := w.listen(func(l *listening) { l.routes, l.count, l.printJSON = []string{"*=http://other.test/"}, 2, true })

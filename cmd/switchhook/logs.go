@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -59,41 +58,18 @@ func logQuery(cmd *cobra.Command) url.Values {
 }
 
 func listLogs(cmd *cobra.Command, c *client, o *output, _ []string) error {
-	limit, _ := cmd.Flags().GetInt("limit")
-	if limit < 1 {
-		return &usageError{errors.New("--limit must be 1 or more")}
-	}
-	q := logQuery(cmd)
-	const page = 300
-	all := []api.LoggedAttempt{}
-	for len(all) < limit {
-		q.Set("page_size", strconv.Itoa(min(page, limit-len(all))))
-		raw, err := c.get(cmd.Context(), operator+"/webhook_logs", q)
-		if err != nil {
-			return err
-		}
-		v, err := decode[struct {
-			Next string              `json:"next_page_token"`
-			Rows []api.LoggedAttempt `json:"webhook_logs"`
-		}](raw)
-		if err != nil {
-			return err
-		}
-		all = append(all, v.Rows...)
-		if v.Next == "" {
-			break
-		}
-		q.Set("next_page_token", v.Next)
-		o.cut = len(all) >= limit
-	}
-	raw, err := json.Marshal(map[string]any{"webhook_logs": all})
+	raw, err := pages(cmd, c, o, "/webhook_logs", logQuery(cmd), "webhook_logs")
 	if err != nil {
 		return err
 	}
 	return o.write(raw, "webhook_logs", func() error {
+		rows, err := listed[api.LoggedAttempt](raw, "webhook_logs")
+		if err != nil {
+			return err
+		}
 		colours := coloured(o.w)
-		for i := range all {
-			fmt.Fprintln(o.w, logLine(&all[i], colours))
+		for i := range rows {
+			fmt.Fprintln(o.w, logLine(&rows[i], colours))
 		}
 		o.rest()
 		return nil

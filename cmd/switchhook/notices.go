@@ -32,20 +32,9 @@ func newNotices() *cobra.Command {
 
 func listNotices(cmd *cobra.Command, c *client, o *output, _ []string) error {
 	limit, _ := cmd.Flags().GetInt("limit")
-	raw, err := c.get(cmd.Context(), operator+"/notices", url.Values{"limit": {strconv.Itoa(limit)}})
-	if err != nil {
-		return err
-	}
-	return o.write(raw, "notices", func() error {
-		v, err := decode[struct{ Notices []api.Notice }](raw)
-		if err != nil {
-			return err
-		}
-		var rows [][]string
-		for _, n := range v.Notices {
-			rows = append(rows, []string{strconv.FormatInt(n.ID, 10), clock(n.Created), n.To, string(n.State), strconv.Itoa(n.Tries), clock(n.Next), n.Subject})
-		}
-		return o.table("NOTICE|CREATED|TO|STATE|TRIES|NEXT|SUBJECT", rows)
+	q := url.Values{"limit": {strconv.Itoa(limit)}}
+	return showList(cmd, c, o, "/notices", q, "notices", "NOTICE|CREATED|TO|STATE|TRIES|NEXT|SUBJECT", func(n *api.Notice) []string {
+		return []string{strconv.FormatInt(n.ID, 10), clock(n.Created), n.To, string(n.State), strconv.Itoa(n.Tries), clock(n.Next), n.Subject}
 	})
 }
 

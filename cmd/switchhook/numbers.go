@@ -82,23 +82,10 @@ func listNumbers(cmd *cobra.Command, c *client, o *output, _ []string) error {
 	if err != nil {
 		return err
 	}
-	all, err := pages[number.Number](cmd, c, o, "/numbers", "numbers", q)
-	if err != nil {
-		return err
-	}
-	raw, err := json.Marshal(map[string]any{"numbers": all})
-	if err != nil {
-		return err
-	}
-	return o.write(raw, "numbers", func() error {
-		var rows [][]string
-		for i := range all {
-			n := &all[i]
-			rows = append(rows, []string{
-				n.E164, strconv.Itoa(int(n.Carrier)), n.Account, onOff(n.Status), string(n.AllocatedProduct), string(n.NumberType), dash(n.CNAM), dash(addressLine(&n.Address)),
-			})
+	return showPages(cmd, c, o, "/numbers", q, "numbers", "NUMBER|CARRIER|CUSTOMER|IN USE|PRODUCT|TYPE|CALLER NAME|EMERGENCY ADDRESS", func(n *number.Number) []string {
+		return []string{
+			n.E164, strconv.Itoa(int(n.Carrier)), n.Account, onOff(n.Status), string(n.AllocatedProduct), string(n.NumberType), dash(n.CNAM), dash(addressLine(&n.Address)),
 		}
-		return o.table("NUMBER|CARRIER|CUSTOMER|IN USE|PRODUCT|TYPE|CALLER NAME|EMERGENCY ADDRESS", rows)
 	})
 }
 

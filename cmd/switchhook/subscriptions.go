@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,22 +38,8 @@ func listSubscriptions(cmd *cobra.Command, c *client, o *output, _ []string) err
 	if app, _ := cmd.Flags().GetString("app"); app != "" {
 		q.Set("app_id", app)
 	}
-	raw, err := c.get(cmd.Context(), operator+"/subscriptions", q)
-	if err != nil {
-		return err
-	}
-	return o.write(raw, "event_subscriptions", func() error {
-		v, err := decode[struct {
-			List []api.Subscription `json:"event_subscriptions"`
-		}](raw)
-		if err != nil {
-			return err
-		}
-		var rows [][]string
-		for _, s := range v.List {
-			rows = append(rows, []string{s.ID, s.Name, s.App, s.State.String(), fmt.Sprint(len(s.Events)), s.URL})
-		}
-		return o.table("SUBSCRIPTION|NAME|APP|STATE|EVENTS|URL", rows)
+	return showList(cmd, c, o, "/subscriptions", q, "event_subscriptions", "SUBSCRIPTION|NAME|APP|STATE|EVENTS|URL", func(s *api.Subscription) []string {
+		return []string{s.ID, s.Name, s.App, s.State.String(), strconv.Itoa(len(s.Events)), s.URL}
 	})
 }
 
