@@ -8,7 +8,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -70,7 +69,7 @@ type Listening struct {
 // that an endpoint of the app would get, each once, from now on, or from where
 // Last-Event-ID says.
 func (a *api) listen(w http.ResponseWriter, r *http.Request) error {
-	q := r.URL.Query()
+	q := newQuery(r.URL.Query(), "app_id", "event", "challenge")
 	app, patterns, err := a.listenQuery(r, q)
 	if err != nil {
 		return err
@@ -123,17 +122,11 @@ func (a *api) mayListen(r *http.Request) error {
 }
 
 // listenQuery reads which events of which app are meant. An app may mean itself only.
-func (a *api) listenQuery(r *http.Request, q url.Values) (app *hook.App, patterns []string, err error) {
-	var faults hook.Faults
-	for _, name := range slices.Sorted(maps.Keys(q)) {
-		if name != "app_id" && name != "event" && name != "challenge" {
-			faults.Add(name, "is not known; known are app_id, event, challenge")
-		}
-	}
+func (a *api) listenQuery(r *http.Request, q *query) (app *hook.App, patterns []string, err error) {
 	if c := q.Get("challenge"); c != "" && c != "true" && c != "false" {
-		faults.Add("challenge", "must be true or false")
+		q.faults.Add("challenge", "must be true or false")
 	}
-	for _, list := range q["event"] {
+	for _, list := range q.Values["event"] {
 		for p := range strings.SplitSeq(list, ",") {
 			patterns = append(patterns, strings.TrimSpace(p))
 		}
@@ -145,10 +138,10 @@ func (a *api) listenQuery(r *http.Request, q url.Values) (app *hook.App, pattern
 	case own != nil && id != own.ID:
 		return nil, nil, &hook.Error{Kind: hook.Forbidden, Subject: "app " + own.ID, Detail: "may listen for its own events only"}
 	case id == "":
-		faults.Add("app_id", "is missing")
+		q.faults.Add("app_id", "is missing")
 	}
-	if len(faults) > 0 {
-		return nil, nil, faults.Err("query")
+	if err := q.err(); err != nil {
+		return nil, nil, err
 	}
 	if app, err = a.Manager.App(id); err != nil {
 		return nil, nil, err
