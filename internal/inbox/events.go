@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/switchhook/switchhook/internal/sqlitefile"
 	"zombiezen.com/go/sqlite"
 )
 
@@ -60,7 +61,7 @@ func (b *Inbox) insert(c *sqlite.Conn, e *incoming) (a Added, err error) {
 	err = query(c, selectSame, func(st *sqlite.Stmt) error {
 		a = Added{ID: st.ColumnInt64(0), Duplicate: true}
 		return nil
-	}, millis(e.Time), hash, e.Source, e.Received.Add(-b.horizon), replay, e.RequestID)
+	}, sqlitefile.Millis(e.Time), hash, e.Source, e.Received.Add(-b.horizon), replay, e.RequestID)
 	if err != nil || a.Duplicate {
 		return a, err
 	}
@@ -68,7 +69,7 @@ func (b *Inbox) insert(c *sqlite.Conn, e *incoming) (a Added, err error) {
 		e.Conflict = true // for good, should the transaction have to be made once more
 	}
 	a.Conflict = e.Conflict
-	_, err = exec(c, insertEvent, e.Source, e.Received, e.Name, millis(e.Time), e.RequestID, a.Conflict, hash, replay, e.headers, e.Body)
+	_, err = exec(c, insertEvent, e.Source, e.Received, e.Name, sqlitefile.Millis(e.Time), e.RequestID, a.Conflict, hash, replay, e.headers, e.Body)
 	a.ID = c.LastInsertRowID()
 	if err != nil {
 		return a, err
@@ -126,8 +127,8 @@ const eventColumns = `id, source, received, name, event_ts, request_id, conflict
 
 func scanEvent(st *sqlite.Stmt) *Event {
 	return &Event{
-		ID: st.ColumnInt64(0), Source: st.ColumnText(1), Received: fromMillis(st.ColumnInt64(2)), Name: st.ColumnText(3),
-		Time: fromMillis(st.ColumnInt64(4)), RequestID: st.ColumnText(5), Conflict: st.ColumnBool(6), BodyHash: blob(st, 7), Replay: blob(st, 8),
+		ID: st.ColumnInt64(0), Source: st.ColumnText(1), Received: sqlitefile.Time(st.ColumnInt64(2)), Name: st.ColumnText(3),
+		Time: sqlitefile.Time(st.ColumnInt64(4)), RequestID: st.ColumnText(5), Conflict: st.ColumnBool(6), BodyHash: blob(st, 7), Replay: blob(st, 8),
 		Headers: parseHeaders(st.ColumnText(9)), Body: blob(st, 10),
 	}
 }
@@ -143,7 +144,7 @@ const (
 func (b *Inbox) After(ctx context.Context, id, last int64) (events []*Event, err error) {
 	size := 0
 	err = b.read(ctx, func(c *sqlite.Conn) error {
-		st, err := bind(c, `SELECT `+eventColumns+` FROM events WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3`, []any{id, last, readRows})
+		st, err := sqlitefile.Prepare(c, `SELECT `+eventColumns+` FROM events WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3`, []any{id, last, readRows})
 		if err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/switchhook/switchhook/internal/sqlitefile"
 	"zombiezen.com/go/sqlite"
 )
 
@@ -65,7 +66,7 @@ func (b *Inbox) Forwarders(ctx context.Context) (all []Progress, err error) {
 }
 
 func scanFailure(st *sqlite.Stmt, i int) Failure {
-	return Failure{int(st.ColumnInt64(i)), fromMillis(st.ColumnInt64(i + 1)), st.ColumnText(i + 2)}
+	return Failure{int(st.ColumnInt64(i)), sqlitefile.Time(st.ColumnInt64(i + 1)), st.ColumnText(i + 2)}
 }
 
 // Save notes how far a forwarder has come. That is on the disk a moment later: until
@@ -124,7 +125,7 @@ func (b *Inbox) DeadLetters(ctx context.Context, event int64, forwarder string) 
 	err = b.read(ctx, func(c *sqlite.Conn) error {
 		return query(c, `SELECT forwarder, event, at, tries, reason FROM dead WHERE event = ?1 OR ?1 = 0 AND forwarder = ?2 ORDER BY event, forwarder`,
 			func(st *sqlite.Stmt) error {
-				all = append(all, DeadLetter{st.ColumnText(0), st.ColumnInt64(1), fromMillis(st.ColumnInt64(2)), Failure{Tries: int(st.ColumnInt64(3)), Reason: st.ColumnText(4)}})
+				all = append(all, DeadLetter{st.ColumnText(0), st.ColumnInt64(1), sqlitefile.Time(st.ColumnInt64(2)), Failure{Tries: int(st.ColumnInt64(3)), Reason: st.ColumnText(4)}})
 				return nil
 			}, event, forwarder)
 	})
@@ -213,7 +214,7 @@ func (b *Inbox) Replays(ctx context.Context, forwarder string) (all []*Replay, e
 			WHERE ?1 = '' OR forwarder = ?1 ORDER BY id`, func(st *sqlite.Stmt) error {
 			all = append(all, &Replay{
 				ID: st.ColumnInt64(0), Forwarder: st.ColumnText(1), Dead: st.ColumnBool(2), Position: st.ColumnInt64(3), Last: st.ColumnInt64(4),
-				From: fromMillis(st.ColumnInt64(5)), To: fromMillis(st.ColumnInt64(6)), Source: st.ColumnText(7), Name: st.ColumnText(8), Failure: scanFailure(st, 9),
+				From: sqlitefile.Time(st.ColumnInt64(5)), To: sqlitefile.Time(st.ColumnInt64(6)), Source: st.ColumnText(7), Name: st.ColumnText(8), Failure: scanFailure(st, 9),
 			})
 			return nil
 		}, forwarder)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/switchhook/switchhook/internal/sqlitefile"
 	"zombiezen.com/go/sqlite"
 )
 
@@ -198,7 +199,7 @@ func (h *held) load(c *sqlite.Conn) error {
 func (b *Inbox) Suspects(ctx context.Context, source string, after int64, limit int) (all []*Suspect, err error) {
 	err = b.read(ctx, func(c *sqlite.Conn) error {
 		size := 0
-		st, err := bind(c, `
+		st, err := sqlitefile.Prepare(c, `
 			SELECT id, source, received, remote, reason, denied, headers, body FROM quarantine
 			WHERE id > ?1 AND (?2 = '' OR source = ?2) ORDER BY id LIMIT ?3`, []any{after, source, limit})
 		if err != nil {
@@ -210,7 +211,7 @@ func (b *Inbox) Suspects(ctx context.Context, source string, after int64, limit 
 				return err
 			}
 			s := &Suspect{
-				ID: st.ColumnInt64(0), Source: st.ColumnText(1), Received: fromMillis(st.ColumnInt64(2)), Remote: st.ColumnText(3), Reason: st.ColumnText(4),
+				ID: st.ColumnInt64(0), Source: st.ColumnText(1), Received: sqlitefile.Time(st.ColumnInt64(2)), Remote: st.ColumnText(3), Reason: st.ColumnText(4),
 				Denied: st.ColumnBool(5), Headers: parseHeaders(st.ColumnText(6)), Body: blob(st, 7),
 			}
 			size += len(s.Body)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"embed"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"time"
@@ -105,7 +104,7 @@ func (b *Inbox) watch(c *sqlite.Conn) {
 
 // exec runs a statement that returns no rows, and returns how many it has changed.
 func exec(c *sqlite.Conn, query string, args ...any) (int, error) {
-	st, err := bind(c, query, args)
+	st, err := sqlitefile.Prepare(c, query, args)
 	if err != nil {
 		return 0, err
 	}
@@ -118,7 +117,7 @@ func exec(c *sqlite.Conn, query string, args ...any) (int, error) {
 
 // query calls each with every row of the result.
 func query(c *sqlite.Conn, query string, each func(*sqlite.Stmt) error, args ...any) error {
-	st, err := bind(c, query, args)
+	st, err := sqlitefile.Prepare(c, query, args)
 	if err != nil {
 		return err
 	}
@@ -133,52 +132,8 @@ func query(c *sqlite.Conn, query string, each func(*sqlite.Stmt) error, args ...
 	}
 }
 
-func bind(c *sqlite.Conn, query string, args []any) (*sqlite.Stmt, error) {
-	st, err := c.Prepare(query)
-	if err != nil {
-		return nil, err
-	}
-	if n := st.BindParamCount(); n != len(args) {
-		return nil, fmt.Errorf("inbox: a statement with %d parameters is given %d: %s", n, len(args), query)
-	}
-	for i, a := range args {
-		switch a := a.(type) {
-		case int64:
-			st.BindInt64(i+1, a)
-		case int:
-			st.BindInt64(i+1, int64(a))
-		case bool:
-			st.BindBool(i+1, a)
-		case string:
-			st.BindText(i+1, a)
-		case []byte:
-			st.BindBytes(i+1, a)
-		case time.Time:
-			st.BindInt64(i+1, millis(a))
-		default:
-			return nil, fmt.Errorf("inbox: parameter %d has type %T", i+1, a)
-		}
-	}
-	return st, nil
-}
-
 func blob(st *sqlite.Stmt, i int) []byte {
 	b := make([]byte, st.ColumnLen(i))
 	st.ColumnBytes(i, b)
 	return b
-}
-
-// millis is how times are stored; the zero time is 0.
-func millis(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMilli()
-}
-
-func fromMillis(ms int64) time.Time {
-	if ms == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(ms)
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 
 	"github.com/gofrs/flock"
 	"zombiezen.com/go/sqlite"
@@ -277,39 +276,8 @@ type sqliteTx struct {
 	s *sqliteDB // nil for reading
 }
 
-func (t sqliteTx) prepare(query string, args []any) (*sqlite.Stmt, error) {
-	st, err := t.c.Prepare(query)
-	if err != nil {
-		return nil, err
-	}
-	if n := st.BindParamCount(); n != len(args) {
-		return nil, fmt.Errorf("statement has %d parameters, got %d: %s", n, len(args), strings.TrimSpace(query))
-	}
-	for i, a := range args {
-		switch a := a.(type) {
-		case int64:
-			st.BindInt64(i+1, a)
-		case int:
-			st.BindInt64(i+1, int64(a))
-		case bool:
-			st.BindBool(i+1, a)
-		case float64:
-			st.BindFloat(i+1, a)
-		case string:
-			st.BindText(i+1, a)
-		case []byte:
-			st.BindBytes(i+1, a)
-		case nil:
-			st.BindNull(i + 1)
-		default:
-			return nil, fmt.Errorf("parameter $%d has type %T", i+1, a)
-		}
-	}
-	return st, nil
-}
-
 func (t sqliteTx) exec(query string, args ...any) (int, error) {
-	st, err := t.prepare(query, args)
+	st, err := sqlitefile.Prepare(t.c, query, args)
 	if err != nil {
 		return 0, err
 	}
@@ -320,7 +288,7 @@ func (t sqliteTx) exec(query string, args ...any) (int, error) {
 }
 
 func (t sqliteTx) query(query string, each func(row) error, args ...any) error {
-	st, err := t.prepare(query, args)
+	st, err := sqlitefile.Prepare(t.c, query, args)
 	if err != nil {
 		return err
 	}
