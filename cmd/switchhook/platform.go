@@ -195,7 +195,8 @@ type sharedCatalog struct {
 // node just now.
 func (c *sharedCatalog) Lookup(name string) (*catalog.Type, bool) {
 	t, ok := c.Catalog.Lookup(name)
-	if !ok && c.store.Refresh() {
+	if !ok {
+		c.store.Refresh()
 		t, ok = c.Catalog.Lookup(name)
 	}
 	return t, ok

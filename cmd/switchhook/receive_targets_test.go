@@ -83,7 +83,7 @@ func TestServerTargets(t *testing.T) {
 			var stdout, stderr strings.Builder
 			code := run(t.Context(), args, strings.NewReader(""), &stdout, &stderr)
 			switch {
-			case c.want == "" && (code != exitOK || !strings.Contains(stdout.String(), "1 forwarders")):
+			case c.want == "" && (code != exitOK || !strings.Contains(stdout.String(), "1 forwarder")):
 				t.Errorf("%d %s %s", code, stdout.String(), stderr.String())
 			case c.want != "" && (code == exitOK || !strings.Contains(stderr.String(), c.want) || strings.Count(stderr.String(), "\n") != 1):
 				t.Errorf("exit code %d, %s; want %s", code, stderr.String(), c.want)

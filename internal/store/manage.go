@@ -44,13 +44,11 @@ func (db *DB) Change(c hook.Change, now time.Time, mails ...*outbox.Message) err
 }
 
 // Refresh makes the directory, and what else [DB.Listen] tells of, be as other processes
-// have made it by now, and reports whether that is another state than before.
-func (db *DB) Refresh() (changed bool) {
-	known := db.directory.Version()
+// have made it by now.
+func (db *DB) Refresh() {
 	if err := db.sql.catchUp(context.Background()); err != nil {
 		db.log.Warn("what another node has changed could not be read", "err", err)
 	}
-	return db.directory.Version() != known
 }
 
 func (db *DB) putEntries(t tx, c *hook.Change, _ int64) error {

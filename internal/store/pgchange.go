@@ -112,12 +112,12 @@ func (p *postgresDB) catchUp(ctx context.Context) error {
 	if to != nil && to.Changed != nil {
 		after = to.Changed(&c)
 	}
+	if what.Catalog && to != nil && to.Catalog != nil {
+		to.Catalog() // before the version says that it is known
+	}
 	p.directory.Load(c, version)
 	if after != nil {
 		after()
-	}
-	if what.Catalog && to != nil && to.Catalog != nil {
-		to.Catalog()
 	}
 	return nil
 }
