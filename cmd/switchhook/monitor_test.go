@@ -23,6 +23,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/switchhook/switchhook/internal/monitor"
+	"github.com/switchhook/switchhook/internal/pgtest"
 )
 
 // overseen is a platform with its admin address.
@@ -236,6 +237,51 @@ func TestMetricNames(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// A node whose database is away, or answers nobody, is not ready and says so in numbers,
+// although nobody publishes anything. Once the database is back it is ready by itself,
+// although nobody asks whether it is.
+func TestReadinessWithoutDatabase(t *testing.T) {
+	server := pgtest.Start(t)
+	direct := installOn(t, server.URL())
+	way := openCutter(t, server.Socket())
+	p := (&installation{t: t, dir: direct.dir, url: way.database(server.URL()), key: direct.key}).oversee()
+	writable := func(want float64) func() bool {
+		return func() bool { return p.scrape().of("store_writable") == want }
+	}
+	for _, c := range []struct {
+		name       string
+		away, back func()
+	}{
+		{"stopped", func() { must(t, server.Stop()) }, func() { must(t, server.Run()) }},
+		{"frozen", way.freeze, way.thaw},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			waitFor(t, "the platform to be ready", writable(1))
+			c.away()
+			waitFor(t, "the platform to be not ready", writable(0))
+			if status, text := look(t, p.admin+"/readyz"); status != http.StatusServiceUnavailable || !strings.HasPrefix(text, "not ready: the store cannot be written since ") {
+				t.Errorf("%d %s", status, text)
+			}
+			if m := p.scrape(); m.of("ready") != 0 || m.of("store_commit_failures_total") == 0 {
+				t.Errorf("ready %v, failures %v", m.of("ready"), m.of("store_commit_failures_total"))
+			}
+			if h := p.health(); h.Status != "alarm" || h.Ready || h.Store.Writable {
+				t.Errorf("%+v", h)
+			}
+			// Whoever publishes now is told to come again, whether or not it gets as far as a commit.
+			res, _, err := p.call(t.Context(), http.DefaultClient, "POST", "/v2/events", "application/json", strings.NewReader(numbered("one")))
+			must(t, err)
+			if res.StatusCode != http.StatusServiceUnavailable {
+				t.Errorf("publishing is answered with %d", res.StatusCode)
+			}
+			c.back()
+			waitFor(t, "the platform to be ready again", writable(1))
+			waitFor(t, "the end of the alarm", func() bool { return p.health().Status == "ok" })
+			p.ask("POST", "/v2/events", numbered("one"), http.StatusAccepted, nil)
+		})
 	}
 }
 

@@ -84,7 +84,7 @@ func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 	}
 	p.store, err = store.Open(ctx, store.Options{
 		Database: s.database, Key: s.key, Deliver: true, Mail: s.mail != nil, Retention: s.retention, Log: s.log, Host: host(), Version: version(),
-		Observe: func(c store.Commit) { p.monitor.Committed(c.Rows, c.Took, c.Err) },
+		Observe: func(c store.Commit) { p.monitor.Committed(c.Rows, c.Took, c.Err) }, Renewed: p.monitor.Renewed,
 	})
 	if err != nil {
 		return nil, err

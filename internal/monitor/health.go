@@ -95,7 +95,7 @@ func (m *Monitor) Health(ctx context.Context) Health {
 	alarm := func(format string, args ...any) {
 		h.Status, h.Alarms = "alarm", append(h.Alarms, fmt.Sprintf(format, args...))
 	}
-	if t := m.trouble.Load(); t != nil {
+	if t := m.unwritable(); t != nil {
 		h.Store = StoreHealth{FailingSince: t.since.UTC().Format(time.RFC3339), Reason: t.reason}
 		alarm("the store cannot be written since %s: %s; producers are asked to try again", h.Store.FailingSince, t.reason)
 	} else {
@@ -107,7 +107,7 @@ func (m *Monitor) Health(ctx context.Context) Health {
 	}
 	v := p.Sender.Standing()
 	h.Delivery = &DeliveryHealth{Nodes: v.Nodes, Endpoints: v.Lanes, Spared: v.Spared, InFlight: v.InFlight, InHand: v.InHand, Deepest: v.Deepest, Unrecorded: v.Unrecorded}
-	if n, more, err := m.waiting.count(ctx, p.Store); err != nil {
+	if n, more, err := m.count(ctx, p.Store); err != nil {
 		alarm("what is outstanding cannot be counted: %v", err)
 	} else {
 		h.Delivery.Outstanding, h.Delivery.OutstandingMore = n, more
@@ -126,7 +126,7 @@ func (m *Monitor) ready() error {
 	case stopping:
 		return errors.New("it is stopping")
 	}
-	if t := m.trouble.Load(); t != nil {
+	if t := m.unwritable(); t != nil {
 		return fmt.Errorf("the store cannot be written since %s: %s", t.since.UTC().Format(time.RFC3339), t.reason)
 	}
 	return nil
@@ -163,8 +163,25 @@ const (
 	probeWait  = time.Second
 )
 
+// try waits for what comes of it, but not long.
 func (p *probe) try(s Store) {
+	end := p.begin(s)
+	if end == nil {
+		return
+	}
+	wait := time.NewTimer(probeWait)
+	defer wait.Stop()
+	select {
+	case <-end:
+	case <-wait.C:
+	}
+}
+
+// begin returns what is closed at the end of the one under way, or nil if it is too
+// early for another.
+func (p *probe) begin(s Store) (end <-chan struct{}) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	now := time.Now()
 	if p.end == nil && now.Sub(p.last) >= probeEvery {
 		end := make(chan struct{})
@@ -177,17 +194,7 @@ func (p *probe) try(s Store) {
 			close(end)
 		}()
 	}
-	end := p.end
-	p.mu.Unlock()
-	if end == nil {
-		return
-	}
-	wait := time.NewTimer(probeWait)
-	defer wait.Stop()
-	select {
-	case <-end:
-	case <-wait.C:
-	}
+	return p.end
 }
 
 // backlog knows how much is outstanding. That takes counting, so it is counted up to a
@@ -206,7 +213,23 @@ const (
 	// least.
 	countShare = 100
 	countHolds = time.Second
+
+	// countWait is how long somebody who asks waits for what has to be counted.
+	countWait = 5 * time.Second
 )
+
+var errCutOff = errors.New("the database does not answer")
+
+// count returns how much is outstanding. Who cannot reach the store does not try: those
+// who restart what does not answer at once would restart it for nothing.
+func (m *Monitor) count(ctx context.Context, s Store) (n int, more bool, err error) {
+	if m.lost.Load() {
+		return 0, false, errCutOff
+	}
+	ctx, cancel := context.WithTimeout(ctx, countWait)
+	defer cancel()
+	return m.waiting.count(ctx, s)
+}
 
 // count returns how many deliveries are outstanding, and whether there are more.
 func (b *backlog) count(ctx context.Context, s Store) (n int, more bool, err error) {
@@ -232,7 +255,7 @@ func gauge(name, help string) *prometheus.Desc {
 
 var (
 	descReady       = gauge("ready", "Whether requests are to be sent here: 0 while starting, stopping, or while the store cannot be written.")
-	descWritable    = gauge("store_writable", "Whether the last transaction could be made durable.")
+	descWritable    = gauge("store_writable", "Whether the last transaction could be made durable, and the lease of this node renewed.")
 	descLanes       = gauge("lanes", "Endpoints that have deliveries in hand or requests under way.")
 	descSpared      = gauge("lanes_spared", "Endpoints that have not answered for a while and are sent nothing (circuit breaker open).")
 	descDeepest     = gauge("lane_depth_max", "Deliveries that the endpoint with the most of them has in hand.")
@@ -256,9 +279,6 @@ func (s *standing) Describe(to chan<- *prometheus.Desc) {
 	}
 }
 
-// countWait is how long a scrape waits for what has to be counted.
-const countWait = 5 * time.Second
-
 // Collect tells them, as far as there is something to look at.
 func (s *standing) Collect(to chan<- prometheus.Metric) {
 	m := (*Monitor)(s)
@@ -272,7 +292,7 @@ func (s *standing) Collect(to chan<- prometheus.Metric) {
 	}
 	is(descReady, m.ready() == nil)
 	p := m.platform.Load()
-	is(descWritable, p != nil && m.trouble.Load() == nil)
+	is(descWritable, p != nil && m.unwritable() == nil)
 	if p == nil {
 		return
 	}
@@ -283,11 +303,9 @@ func (s *standing) Collect(to chan<- prometheus.Metric) {
 	} {
 		set(d, float64(n))
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), countWait)
-	defer cancel()
-	if n, _, err := m.waiting.count(ctx, p.Store); err == nil {
+	if n, _, err := m.count(context.Background(), p.Store); err == nil {
 		set(descOutstanding, float64(n))
-	} else {
+	} else if !errors.Is(err, errCutOff) { // which is logged by those who find it out
 		m.log.Warn("what is outstanding cannot be counted", "err", err)
 	}
 }

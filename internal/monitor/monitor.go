@@ -50,6 +50,8 @@ type Monitor struct {
 	challenges map[string]prometheus.Counter
 
 	trouble  atomic.Pointer[trouble] // of the store; nil: none
+	cut      atomic.Pointer[trouble] // since when the lease could not be renewed; nil: it was
+	lost     atomic.Bool             // it could not for longer than a blip
 	phase    atomic.Int32
 	platform atomic.Pointer[Platform]
 	waiting  backlog
@@ -289,4 +291,44 @@ func (m *Monitor) Committed(rows int, took time.Duration, err error) {
 		t.since = was.since
 	}
 	m.trouble.Store(t)
+}
+
+// blip is for how long a lease may fail to be renewed before that is taken for more
+// than a connection that broke, or one transaction that was slow.
+const blip = time.Second
+
+// Renewed takes note that this node has told the store that it lives, or why it could
+// not. It does so all the time, so a node that is cut off is found out although nothing
+// is committed: what asks the store before it has anything to commit fails earlier.
+func (m *Monitor) Renewed(err error) {
+	if err != nil {
+		m.refusals.Inc()
+		t := &trouble{time.Now(), err.Error()}
+		if was := m.cut.Load(); was != nil {
+			t.since = was.since
+			if time.Since(t.since) >= blip {
+				m.lost.Store(true)
+			}
+		}
+		m.cut.Store(t)
+		return
+	}
+	m.lost.Store(false)
+	m.cut.Store(nil)
+	// That this goes through does not say that commits do, nor does anybody else find out
+	// whom nobody sends anything to commit.
+	if p := m.platform.Load(); p != nil && m.trouble.Load() != nil {
+		m.probing.begin(p.Store)
+	}
+}
+
+// unwritable returns since when the store cannot be written, and why, or nil.
+func (m *Monitor) unwritable() *trouble {
+	if t := m.trouble.Load(); t != nil {
+		return t
+	}
+	if t := m.cut.Load(); t != nil && m.lost.Load() {
+		return t
+	}
+	return nil
 }

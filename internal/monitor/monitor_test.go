@@ -192,6 +192,52 @@ func TestReady(t *testing.T) {
 	})
 }
 
+// A node that cannot renew its lease for longer than a moment is not ready, although
+// nothing is committed that could fail. It is ready again with the first renewal; if
+// commits failed as well, with the first that goes through, which nobody has to ask for.
+func TestNotReadyWithoutLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMonitor(t)
+		var away error = errors.New("connection refused")
+		s := &store{probe: func() error { m.Committed(1, 0, away); return away }}
+		m.Serving(monitor.Platform{Sender: sender{}, Store: s})
+		renew := func(bad, ready bool) {
+			t.Helper()
+			if bad {
+				m.Renewed(away)
+			} else {
+				m.Renewed(nil)
+			}
+			synctest.Wait()
+			_, text := get(m, "/metrics")
+			for _, name := range []string{"switchhook_ready", "switchhook_store_writable"} {
+				if strings.Contains(text, name+" 1\n") != ready {
+					t.Errorf("after %v: %s is not as it should be: ready %v", time.Since(time.Unix(946684800, 0)), name, ready)
+				}
+			}
+			time.Sleep(1300 * time.Millisecond)
+		}
+		renew(false, true)
+		renew(true, true) // one may be lost
+		renew(false, true)
+		renew(true, true)
+		renew(true, false)
+		renew(true, false)
+		if status, text := get(m, "/readyz"); status != 503 || text != "not ready: the store cannot be written since 2000-01-01T00:00:03Z: connection refused\n" {
+			t.Errorf("%d %s", status, text)
+		}
+		if _, text := get(m, "/metrics"); !strings.Contains(text, "switchhook_store_commit_failures_total 4\n") {
+			t.Error("renewals that fail are not counted")
+		}
+		renew(false, true)
+		m.Committed(1, 0, away)
+		renew(true, false)
+		renew(false, false) // what can be renewed does not say that commits go through
+		away = nil
+		renew(false, true)
+	})
+}
+
 // Counting what is outstanding takes a hundredth of the time at most, and ends at a
 // million.
 func TestBacklog(t *testing.T) {

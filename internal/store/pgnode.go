@@ -171,6 +171,7 @@ func (p *postgresDB) join(_ time.Time, lease time.Duration) (n deliver.Node, err
 			p.tell(t, tellNodes))
 	})
 	if err != nil {
+		p.beat(err)
 		return deliver.Node{}, err
 	}
 	// Not before the node's row can be seen: see [postgresDB.bound].
@@ -232,10 +233,24 @@ func (p *postgresDB) renew(n deliver.Node, has deliver.Holding, _ time.Time) (no
 			return nil
 		})
 	})
+	p.beat(err)
 	if err == nil && version > p.directory.Version() {
 		p.news.add(tellDirectory) // nobody told us
 	}
 	return nodes, err
+}
+
+// beat tells who wants to know whether this node can say that it lives. What is wrong with
+// a statement says nothing of that.
+func (p *postgresDB) beat(err error) {
+	if p.renewed == nil {
+		return
+	}
+	if e, ok := errors.AsType[*hook.Error](err); ok && e.Kind == hook.Unavailable {
+		p.renewed(errors.New(e.Detail))
+	} else if err == nil {
+		p.renewed(nil)
+	}
 }
 
 // changeNodesNot is for what a node says of itself: nobody has to wait for it.

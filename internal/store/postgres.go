@@ -22,7 +22,8 @@ import (
 type postgresDB struct {
 	config     *pgconn.Config
 	log        *slog.Logger
-	db         *DB // nil until the directory has been read
+	renewed    func(error) // nil: nobody wants to know
+	db         *DB         // nil until the directory has been read
 	directory  *hook.Directory
 	typeNumber func(name string) int64
 	locks      int64 // the first of our advisory locks
@@ -73,7 +74,7 @@ const lockMigrate = applicationID
 
 func openPostgres(ctx context.Context, dir *hook.Directory, typeNumber func(string) int64, o Options) (_ *postgresDB, err error) {
 	p := &postgresDB{
-		log: o.Log, directory: dir, typeNumber: typeNumber, stopNews: func() {},
+		log: o.Log, renewed: o.Renewed, directory: dir, typeNumber: typeNumber, stopNews: func() {},
 		process: strings.ToLower(rand.Text())[:16], host: o.Host, programVersion: o.Version,
 	}
 	p.news = newNews(p)

@@ -47,6 +47,9 @@ type Options struct {
 	// Observe, if set, is told of every commit, by the goroutine that commits: it must
 	// not wait.
 	Observe func(Commit)
+	// Renewed, if set, is told each time that a node has renewed its lease, or why the
+	// database could not be had for that. It must not wait.
+	Renewed func(error)
 	Log     *slog.Logger
 }
 
