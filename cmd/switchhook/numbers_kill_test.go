@@ -479,9 +479,9 @@ func TestImportChangedMeanwhile(t *testing.T) {
 	im := &imports{t: t, relay: relay, key: in.key, file: numbers.write("numbers.csv", 6000, true), refused: map[int]int{}}
 	relay.let(im.file.ends[5000])
 	im.start()
-	waitFor(t, "the first pieces", func() bool {
-		_, durable := relay.state()
-		return durable > im.file.ends[1000]
+	waitFor(t, "the note of the first pieces", func() bool { // what has passed the relay is not there yet
+		_, err := os.Stat(im.file.path + ".import")
+		return err == nil
 	})
 	must(t, im.cmd.Process.Signal(syscall.SIGINT))
 	if code := im.end(); code != exitFailed {

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -359,7 +360,7 @@ func phoneFaults(s string) hook.Faults {
 // setSelected changes what a filter selects, piece by piece. Who asks for it is told of
 // each piece.
 func (a *api) setSelected(w http.ResponseWriter, r *http.Request, f inventory.Filter, c number.Change) error {
-	ctx, stop := a.untilStopping(r.Context())
+	ctx, stop := context.WithCancel(r.Context())
 	defer stop()
 	s := newSteps(w, r)
 	type step struct {
@@ -369,6 +370,8 @@ func (a *api) setSelected(w http.ResponseWriter, r *http.Request, f inventory.Fi
 	p, err := a.Inventory.SetAll(ctx, actor(r), f, c, func(p inventory.Progress) {
 		if s.wanted && !s.send(step{"progress", Changed(p.Result)}) {
 			stop() // nobody is there to be told any more
+		} else if a.stopped() != nil {
+			stop() // before the next piece
 		}
 	})
 	if err != nil && ctx.Err() != nil {
