@@ -47,7 +47,7 @@ func TestCarrierStory(t *testing.T) {
 		if block.output {
 			// psql ends a table with an empty line.
 			var got string
-			for end := time.Now().Add(30 * time.Second); got != block.text; time.Sleep(50 * time.Millisecond) { // other processes are at work
+			for end := time.Now().Add(time.Minute); got != block.text; time.Sleep(50 * time.Millisecond) { // other processes are at work
 				if time.Now().After(end) {
 					t.Fatalf("%s\nprints\n%swant\n%s", said, got, block.text)
 				}

@@ -225,7 +225,7 @@ func start(t testing.TB, s *deliver.Sender) (stop func()) {
 			if err != nil {
 				t.Errorf("sender: %v", err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("the sender does not stop")
 		}
 	}
@@ -511,14 +511,14 @@ func (b *buffer) String() string {
 // eventually waits until ok, which is asked again and again.
 func eventually(t testing.TB, ok func() bool) {
 	t.Helper()
-	late := time.After(10 * time.Second)
+	late := time.After(time.Minute)
 	again := time.NewTicker(2 * time.Millisecond)
 	defer again.Stop()
 	for !ok() {
 		select {
 		case <-again.C:
 		case <-late:
-			t.Fatal("it did not come to that within 10 s")
+			t.Fatal("it did not come to that within a minute")
 		}
 	}
 }

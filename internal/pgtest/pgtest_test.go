@@ -123,7 +123,7 @@ func TestServerEndsWithTheTests(t *testing.T) {
 	if !strings.HasPrefix(filepath.Base(dir), "switchhook-pg-") {
 		t.Fatalf("it said %q", out)
 	}
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) { // another process is to end
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) { // another process is to end
 		if _, err := os.Stat(dir); os.IsNotExist(err) {
 			return
 		}

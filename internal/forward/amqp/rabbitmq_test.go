@@ -108,7 +108,7 @@ const definitions = `{
 }`
 
 // patience is how long anything of the server is waited for.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // run starts the server and returns when it answers. If it does not, it says what the
 // server has said, and nothing of it is left.
