@@ -425,7 +425,7 @@ func TestListenIsRefused(t *testing.T) {
 			key  string
 			want string
 		}{
-			"an unknown app":        {func(l *listening) { l.app = "none" }, "shk_secret", `Not found: app none: is not there; see: switchhook apps list`},
+			"an unknown app":        {func(l *listening) { l.app = "none" }, "shk_secret", `Not found: app none is not there; see: switchhook apps list`},
 			"a wrong key":           {nil, "shk_wrong", "Invalid access token: the operator key is unknown or revoked; make a key that may listen with: switchhook keys create --scope manage"},
 			"an unknown event type": {func(l *listening) { l.events = []string{"no.such"} }, "shk_secret", `Validation Failed: event "no.such" is no event type of the catalog, nor does any begin so`},
 			"an event of elsewhere": {func(l *listening) { l.after = "7fffffff_ffff_ffff" }, "shk_secret", "Validation Failed: Last-Event-ID is ahead of this platform; was it another platform's? Connect without it"},

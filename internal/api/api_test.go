@@ -155,7 +155,7 @@ func TestNoSuchCall(t *testing.T) {
 		{"GET", "/"}, {"GET", "/v2"}, {"POST", "/v2/events/"}, {"GET", operator}, {"GET", operator + "/apps/"},
 		{"GET", operator + "/apps/a/b"}, {"HEAD", "/favicon.ico"}, {"OPTIONS", "/x"},
 	} {
-		check(404, c[0], c[1], "Not found: "+c[0]+" "+c[1]+": is no call of this API", "")
+		check(404, c[0], c[1], "Not found: "+c[0]+" "+c[1]+" is no call of this API", "")
 	}
 	calls, _ := paths(t)
 	known := map[string][]string{"/health": {"GET", "HEAD"}}

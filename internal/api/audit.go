@@ -1,7 +1,11 @@
 package api
 
 import (
+	"context"
+	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/switchhook/switchhook/internal/hook"
 )
@@ -28,6 +32,9 @@ type Actor struct {
 func (a *api) audit(w http.ResponseWriter, r *http.Request) error {
 	q := newQuery(r.URL.Query(), "id", "by", "kind", "from", "to", "page_size", "next_page_token")
 	f := hook.AuditFilter{Subject: q.Get("id"), Actor: q.Get("by"), Kind: q.Get("kind"), Limit: q.pageSize()}
+	if f.Kind != "" && !slices.Contains(hook.AuditKinds, f.Kind) {
+		q.faults.Add("kind", "%.50q is no kind of thing; there are %s", f.Kind, strings.Join(hook.AuditKinds, ", "))
+	}
 	f.From, f.To = q.period()
 	var before uint64
 	if q.position(&before) {
@@ -41,6 +48,11 @@ func (a *api) audit(w http.ResponseWriter, r *http.Request) error {
 	page, err := a.Store.Audit(r.Context(), f)
 	if err != nil {
 		return err
+	}
+	if len(page) == 0 && f.Before == 0 && f.Actor != "" {
+		if err := a.wasThere(r.Context(), f.Actor, "no operator key and no app"); err != nil {
+			return err
+		}
 	}
 	v := struct {
 		Next     string       `json:"next_page_token"`
@@ -56,4 +68,16 @@ func (a *api) audit(w http.ResponseWriter, r *http.Request) error {
 	}
 	writeJSON(w, http.StatusOK, v)
 	return nil
+}
+
+// wasThere returns an error if nothing with an id is or was there, as far back as the audit
+// trail goes, which has no end: what is deleted has entries for good. none says what it
+// would be.
+func (a *api) wasThere(ctx context.Context, id, none string) error {
+	for _, f := range []hook.AuditFilter{{Subject: id, Limit: 1}, {Actor: id, Limit: 1}} {
+		if known, err := a.Store.Audit(ctx, f); err != nil || len(known) > 0 {
+			return err
+		}
+	}
+	return &hook.Error{Kind: hook.NotFound, Subject: none, Detail: fmt.Sprintf("has the id %.50q, or has had it", id)}
 }

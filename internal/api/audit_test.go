@@ -12,6 +12,8 @@ import (
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/switchhook/switchhook/internal/hook"
 )
 
 // trail is a page of the audit trail.
@@ -85,6 +87,9 @@ func TestEveryChangeIsAudited(t *testing.T) {
 			fmt.Fprintf(&text, "== %s\n", pattern)
 			for i, e := range slices.Backward(now.Entries) {
 				fmt.Fprintln(&text, now.lines()[len(now.Entries)-1-i])
+				if !slices.Contains(hook.AuditKinds, e.Kind) {
+					t.Errorf("%s: the entry is about a %s, which is no kind", a.call, e.Kind)
+				}
 				if !time.Time(e.At).Equal(time.Now()) {
 					t.Errorf("%s: the entry is of %v", a.call, time.Time(e.At))
 				}
@@ -266,7 +271,7 @@ func TestAuditFilters(t *testing.T) {
 		for query, fields := range map[string][]string{
 			"page_size=0": {"page_size"}, "page_size=301": {"page_size"}, "page_size=x": {"page_size"},
 			"from=yesterday": {"from"}, "to=1": {"to"}, "from=2000-01-02T00:00:00Z&to=2000-01-01T00:00:00Z": {"to"},
-			"subject=a": {"subject"}, "from=x&limit=1&to=y": {"limit", "from", "to"},
+			"kind=apps": {"kind"}, "subject=a": {"subject"}, "from=x&limit=1&to=y": {"limit", "from", "to"},
 		} {
 			f := read[fault](t, b.want(400, "GET", operator+"/audit?"+query, ""))
 			var got []string
@@ -276,6 +281,14 @@ func TestAuditFilters(t *testing.T) {
 			if f.Code != 300 || !slices.Equal(got, fields) {
 				t.Errorf("%q: %+v", query, f)
 			}
+		}
+		// Who has done nothing yet, or nothing in that time, is no mistake.
+		if got := get[trail](b.platform, operator+"/audit?by=key-manage&to=2000-01-01T00:00:00Z").lines(); len(got) > 0 {
+			t.Errorf("%q", got)
+		}
+		f := read[fault](t, b.want(404, "GET", operator+"/audit?by=none", ""))
+		if f.Message != `Not found: no operator key and no app has the id "none", or has had it` {
+			t.Errorf("%+v", f)
 		}
 	})
 }

@@ -896,10 +896,10 @@ func TestWhyNot(t *testing.T) {
 			}
 		}
 		for query, want := range map[string]string{
-			id + "/explain?event_subscription_id=" + other: "Not found: subscription " + other + ": is not known: there never was one, or it was deleted so long ago that the log does not name it any more",
-			id + "_0000_000000000001/explain":              "Not found: subscription of this delivery: is not known: there never was one, or it was deleted so long ago that the log does not name it any more",
-			"00000000_0000_0001/explain":                   "Not found: event 00000000_0000_0001: was never accepted here: is the id complete, and of this platform?",
-			"7fffffff_ffff_ffff/explain":                   "Not found: event 7fffffff_ffff_ffff: cannot be: its id says that it was accepted at 2109-05-15T07:35:11Z, which is to come",
+			id + "/explain?event_subscription_id=" + other: "Not found: subscription " + other + " is not known: there never was one, or it was deleted so long ago that the log does not name it any more",
+			id + "_0000_000000000001/explain":              "Not found: subscription of this delivery is not known: there never was one, or it was deleted so long ago that the log does not name it any more",
+			"00000000_0000_0001/explain":                   "Not found: event 00000000_0000_0001 was never accepted here: is the id complete, and of this platform?",
+			"7fffffff_ffff_ffff/explain":                   "Not found: event 7fffffff_ffff_ffff cannot be: its id says that it was accepted at 2109-05-15T07:35:11Z, which is to come",
 		} {
 			if f := read[fault400](t, w.want(http.StatusNotFound, "GET", operator+"/events/"+query, "")); f.Message != want {
 				t.Errorf("%s: %q, want %q", query, f.Message, want)

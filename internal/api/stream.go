@@ -59,12 +59,24 @@ func logQuery(r *http.Request, more ...string) (q *query, f hook.LogQuery) {
 	return q, f
 }
 
+// logged returns an error if there can be no rows of an app, because there never was one
+// with this id. The rows of an app that was deleted are still of use: they may say why.
+func (a *api) logged(r *http.Request, app string) error {
+	if app == "" || a.Directory.App(app) != nil {
+		return nil
+	}
+	return a.wasThere(r.Context(), app, "no app")
+}
+
 // listLog shows the whole webhook log, the latest rows first.
 func (a *api) listLog(w http.ResponseWriter, r *http.Request) error {
 	q, f := logQuery(r, "page_size", "next_page_token")
 	size, before := q.pageSize(), uint64(math.MaxInt64)
 	q.position(&before)
 	if err := q.err(); err != nil {
+		return err
+	}
+	if err := a.logged(r, f.App); err != nil {
 		return err
 	}
 	v := struct {
@@ -96,6 +108,9 @@ func (a *api) followLog(w http.ResponseWriter, r *http.Request) error {
 		q.faults.Add("Last-Event-ID", "%.50q is not the id of a row", last)
 	}
 	if err := q.err(); err != nil {
+		return err
+	}
+	if err := a.logged(r, f.App); err != nil {
 		return err
 	}
 	s, err := a.openFeed(w, r, "log rows", func() error {

@@ -239,7 +239,6 @@ func TestFollowSome(t *testing.T) {
 			"event=" + cnamEvent:            func(r LoggedAttempt) bool { return r.Event == cnamEvent },
 			"event=endpoint.url_validation": func(r LoggedAttempt) bool { return r.Kind == "challenge" },
 			"event=none":                    func(LoggedAttempt) bool { return false },
-			"app_id=none":                   func(LoggedAttempt) bool { return false },
 			"event=" + cnamEvent + "&failed=true&event_subscription_id=" + s.ID: func(r LoggedAttempt) bool {
 				return failed(r) && r.Event == cnamEvent && r.Subscription == s.ID
 			},
@@ -450,6 +449,11 @@ func TestFollowFaults(t *testing.T) {
 			f := read[fault400](t, w.want(http.StatusBadRequest, "GET", operator+"/webhook_logs"+query, ""))
 			if len(f.Errors) != 1 || f.Errors[0].Field != fault {
 				t.Errorf("%s: %+v", query, f)
+			}
+		}
+		for _, path := range []string{"/webhook_logs", "/webhook_logs/stream"} {
+			if f := read[fault](t, w.want(http.StatusNotFound, "GET", operator+path+"?app_id=none", "")); f.Message != `Not found: no app has the id "none", or has had it` {
+				t.Errorf("%s: %+v", path, f)
 			}
 		}
 		for _, id := range []string{"x", "-1", "1e3", "9223372036854775808", "9223372036854775807"} {

@@ -11,15 +11,18 @@ type AuditEntry struct {
 	At     time.Time
 	By     Actor
 	Action Action
-	// Kind is what it was done to: account, user, user_group, app, installation,
-	// subscription, event_type, catalog, operator_key, delivery, notice, carrier or
-	// number.
+	// Kind is what it was done to, one of [AuditKinds].
 	Kind string
 	// Subject is its id, and Name what people call it. Of many numbers that were changed
 	// at once, Subject is the first.
 	Subject, Name string
 	// Changes say in words what is different since. Secrets are not in them.
 	Changes []string
+}
+
+// AuditKinds are the kinds of things that there are entries about.
+var AuditKinds = []string{
+	"account", "user", "user_group", "app", "installation", "subscription", "event_type", "catalog", "operator_key", "delivery", "notice", "carrier", "number",
 }
 
 // Action is what somebody did.

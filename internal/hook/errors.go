@@ -106,8 +106,12 @@ func Kinds() []Kind {
 	return all
 }
 
-// Error returns subject, detail and faults as one line.
+// Error returns subject, detail and faults as one line. Of what is not found, subject and
+// detail are a sentence.
 func (e *Error) Error() string {
+	if e.Kind == NotFound && e.Subject != "" && e.Detail != "" {
+		return e.Subject + " " + e.Detail
+	}
 	parts := make([]string, 0, 2)
 	if e.Subject != "" {
 		parts = append(parts, e.Subject)

@@ -202,14 +202,14 @@ func TestNotFound(t *testing.T) {
 			for name, err := range map[string]error{
 				"validate": validate, "disable": w.Disable(operator, id, "reason"), "delete": w.DeleteSubscription(operator, id),
 			} {
-				if kindOf(err) != hook.NotFound || err.Error() != "subscription "+id+": is not there" {
+				if kindOf(err) != hook.NotFound || err.Error() != "subscription "+id+" is not there" {
 					t.Errorf("%s %q: %v", name, id, err)
 				}
 			}
 			if id == app {
 				continue
 			}
-			if err := w.DeleteApp(operator, id); kindOf(err) != hook.NotFound || err.Error() != "app "+id+": is not there" {
+			if err := w.DeleteApp(operator, id); kindOf(err) != hook.NotFound || err.Error() != "app "+id+" is not there" {
 				t.Errorf("delete app %q: %v", id, err)
 			}
 		}
