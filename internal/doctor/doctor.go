@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -19,6 +20,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -58,6 +60,7 @@ type Checkup struct {
 	fresh    int // of these, those that needed a connection of their own
 	moved    hook.Outcome
 	told     string // what an answer told that it should not
+	traced   bool   // an answer had a stack trace in it
 }
 
 // Verdict is how a check ended.
@@ -90,12 +93,13 @@ const margin = webhook.SendTimeout / 2
 // Run makes all checks, one after the other, and returns what was found.
 func (c *Checkup) Run(ctx context.Context) []Finding {
 	c.ids = hook.NewIDs(0, 0)
-	c.findings, c.sent, c.taken, c.fresh, c.slowest, c.moved, c.told = nil, 0, 0, 0, 0, 0, ""
+	c.findings, c.sent, c.taken, c.fresh, c.slowest, c.moved, c.told, c.traced = nil, 0, 0, 0, 0, 0, "", false
 	c.checkURL()
 	if c.checkDNS(ctx) && c.checkTLS(ctx) && c.checkChallenge(ctx) {
 		c.checkForgedChallenges(ctx)
 		c.checkEvent(ctx)
 		c.checkForgedEvents(ctx)
+		c.checkSignatures(ctx)
 		c.checkCustomHeader(ctx)
 		c.checkCopies(ctx)
 		c.checkUnknown(ctx)
@@ -237,6 +241,13 @@ type request struct {
 	forged   bool      // signed with another secret
 	unsigned bool
 	bare     bool // without the custom header
+	// signatures are the values of the signature header in place of the right one.
+	signatures func(right string) []string
+}
+
+// wrong reports whether an endpoint has to refuse the request.
+func (q *request) wrong() bool {
+	return q.forged || q.unsigned || q.bare || q.signatures != nil || time.Since(q.at).Abs() > webhook.DefaultTolerance
 }
 
 // send sends a request and notes what all answers have in common.
@@ -254,7 +265,7 @@ func (c *Checkup) send(ctx context.Context, q request) outbound.Result {
 	if q.bare {
 		sub.Auth = hook.Auth{}
 	}
-	m := outbound.Message{Delivery: q.id, Span: rand.Uint64(), Body: q.body, At: q.at, Unsigned: q.unsigned, WantAnswer: true}
+	m := outbound.Message{Delivery: q.id, Span: rand.Uint64(), Body: q.body, At: q.at, Unsigned: q.unsigned, Signatures: q.signatures, WantAnswer: true}
 	r := c.Client.Send(ctx, c.Client.EndpointAt(c.URL, &sub, &app), m)
 	c.note(q, r)
 	return r
@@ -272,7 +283,8 @@ func (c *Checkup) note(q request, r outbound.Result) {
 		c.taken++
 		c.slowest = max(c.slowest, r.Timing.Done-max(r.Timing.Connected, r.Timing.TLS)) // connecting has a time of its own
 	}
-	if r.Outcome >= 300 && r.Outcome <= 399 {
+	// Those who are not let in may be sent elsewhere; that is said where it happens.
+	if r.Outcome >= 300 && r.Outcome <= 399 && !q.wrong() {
 		c.moved = r.Outcome
 	}
 	signer, err := webhook.NewSigner(c.App.SecretToken.Reveal())
@@ -281,20 +293,27 @@ func (c *Checkup) note(q request, r outbound.Result) {
 	}
 	text := string(r.Answer) + r.Response.Header
 	_, right := signer.Sign(q.at, q.body)
+	secret := c.App.SecretToken.Reveal()
 	switch digits := strings.TrimPrefix(right, "v0="); {
-	case strings.Contains(string(r.Answer), c.App.SecretToken.Reveal()):
+	case strings.Contains(string(r.Answer), secret) || strings.Contains(string(r.Answer), base64.StdEncoding.EncodeToString([]byte(secret))):
 		c.told = "the secret token"
 	case strings.Contains(strings.ToLower(text), digits) && (q.forged || q.unsigned):
 		c.told = "the signature that would have been right"
 	}
+	if trace.Match(r.Answer) {
+		c.traced = true
+	}
 }
+
+// trace is what a stack trace of Node, Python, Go, Java, .NET or PHP looks like.
+var trace = regexp.MustCompile(`(?m)^\s+at .+[:(].*\d+\)?\s*$|Traceback \(most recent call last\)|^goroutine \d+ \[|^#\d+ /.+\(\d+\)`)
 
 // checkChallenge asks the endpoint to prove itself. It reports whether it is of use to
 // go on.
 func (c *Checkup) checkChallenge(ctx context.Context) bool {
 	p := challenge.Prober{Client: c.Client, IDs: c.ids}
 	r := p.Prove(ctx, c.URL, c.Subscription, c.App)
-	c.note(request{}, r.Result)
+	c.note(request{at: time.Now()}, r.Result)
 	if !r.OK {
 		remedy := "answer a signed " + webhook.EventURLValidation + " with status 200 and plainToken and encryptedToken, the HMAC-SHA-256 of plainToken under the secret token in lower-case hex"
 		switch r.Outcome {
@@ -375,7 +394,11 @@ func round(d time.Duration) time.Duration { return d.Round(100 * time.Microsecon
 func (c *Checkup) checkEvent(ctx context.Context) {
 	r := c.send(ctx, request{body: c.Event})
 	if r.Outcome == http.StatusUnauthorized || r.Outcome == http.StatusForbidden {
-		c.add("event", Fail, "is the secret token right that is given here, and does the endpoint verify the bytes as they come? switchhook trigger shows the whole exchange", "a valid event is refused: %s", took(r))
+		remedy := "is the secret token right that is given here, and does the endpoint verify the bytes as they come? switchhook trigger shows the whole exchange"
+		if strings.Contains(strings.ToLower(r.Response.Header), "www-authenticate:") {
+			remedy = "it asks for other credentials than were sent (www-authenticate): are those of --custom-header right? If it should need none, " + remedy
+		}
+		c.add("event", Fail, remedy, "a valid event is refused: %s", took(r))
 		return
 	}
 	if !r.Outcome.OK() {
@@ -407,6 +430,52 @@ func (c *Checkup) checkForgedEvents(ctx context.Context) {
 			c.add(k.check, Pass, "", "refused (status %v)", r.Outcome)
 		default:
 			c.add(k.check, Warn, "refuse it with status 401; what looks like trouble hides trouble", "the endpoint does not refuse an event %s plainly: %s", k.what, took(r))
+		}
+	}
+}
+
+// checkSignatures looks whether a signature is compared as a whole, and as it is.
+func (c *Checkup) checkSignatures(ctx context.Context) {
+	type form struct {
+		what string
+		make func(right string) []string
+	}
+	for _, k := range []struct {
+		check   string
+		verdict Verdict
+		remedy  string
+		forms   []form
+	}{
+		{"event, part of a signature", Fail, "compare the whole of the signature with the one that you compute, in constant time, and refuse a request that has none: what is shorter can be guessed", []form{
+			{"no signature beside a right timestamp", func(string) []string { return nil }},
+			{"an empty signature", func(string) []string { return []string{""} }},
+			{"a signature that is only v0=", func(right string) []string { return []string{right[:3]} }},
+			{"the first half of a signature", func(right string) []string { return []string{right[:35]} }},
+		}},
+		{"event, odd signature", Warn, "accept v0= and 64 lower-case hex digits and nothing else: what stands before the digits says how they were made, and another way is not this one", []form{
+			{"a signature in upper case", func(right string) []string { return []string{right[:3] + strings.ToUpper(right[3:])} }},
+			{"a signature without v0=", func(right string) []string { return []string{right[3:]} }},
+			{"a signature with v1= in place of v0=", func(right string) []string { return []string{"v1=" + right[3:]} }},
+		}},
+	} {
+		if !c.accepted("event") {
+			c.add(k.check, Skip, "", needsEvent)
+			continue
+		}
+		if !c.accepted("event, signed wrongly") {
+			c.add(k.check, Skip, "", "a wrong signature has to be refused first")
+			continue
+		}
+		var taken []string
+		for _, f := range k.forms {
+			if r := c.send(ctx, request{body: c.Event, signatures: f.make}); r.Outcome.OK() {
+				taken = append(taken, f.what)
+			}
+		}
+		if len(taken) > 0 {
+			c.add(k.check, k.verdict, k.remedy, "the endpoint accepts an event with %s", strings.Join(taken, ", with "))
+		} else {
+			c.add(k.check, Pass, "", "refused")
 		}
 	}
 }
@@ -546,6 +615,8 @@ func (c *Checkup) checkAnswers() {
 	}
 	if c.told != "" {
 		c.add("secrecy", Fail, "answer refusals with a status and no more: whoever gets to know that can forge events", "an answer tells %s", c.told)
+	} else if c.traced {
+		c.add("secrecy", Warn, "answer with a status and no more, and write errors into a log: a stack trace tells strangers what the program is made of", "an answer has a stack trace in it")
 	} else {
 		c.add("secrecy", Pass, "", "no answer tells the secret token or a right signature")
 	}

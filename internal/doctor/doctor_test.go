@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
@@ -153,6 +154,9 @@ type byHandOptions struct {
 	challenge204 bool
 	upperCase    bool
 	closes       bool
+	// signed says whether a signature is right, in place of comparing them.
+	signed func(got, want string) bool
+	denied func(w http.ResponseWriter) // in place of 401
 }
 
 // byHand is a receiver as people write it, without the package.
@@ -194,10 +198,16 @@ func byHand(o byHandOptions) http.Handler {
 		age := time.Since(time.Unix(seconds, 0))
 		stale := age > 5*time.Minute || age < -5*time.Minute
 		wrong := r.Header.Get("x-zm-signature") != want
+		if o.signed != nil {
+			wrong = !o.signed(r.Header.Get("x-zm-signature"), want)
+		}
 		switch {
 		case isChallenge && o.anyChallenge:
 		case wrong && !o.anySignature && o.tellsWhy:
 			http.Error(w, "expected "+want, http.StatusUnauthorized)
+			return
+		case (wrong && !o.anySignature || stale && !o.anyTime) && o.denied != nil:
+			o.denied(w)
 			return
 		case wrong && !o.anySignature, stale && !o.anyTime:
 			http.Error(w, "no", http.StatusUnauthorized)
@@ -251,6 +261,10 @@ func TestWrongReceivers(t *testing.T) {
 			w.WriteHeader(status)
 		})
 	}
+	trusting := func(signed func(got, want string) bool) http.Handler { return byHand(byHandOptions{signed: signed}) }
+	denying := func(status int, text string) http.Handler {
+		return byHand(byHandOptions{denied: func(w http.ResponseWriter) { http.Error(w, text, status) }})
+	}
 	forgedAccepted := []string{"event, signed wrongly: fail", "event, unsigned: fail", "event, stale: fail", "event, of the future: fail"}
 	for name, c := range map[string]struct {
 		endpoint http.Handler
@@ -270,6 +284,14 @@ func TestWrongReceivers(t *testing.T) {
 		"answers the challenge with 204":  {byHand(byHandOptions{challenge204: true}), []string{"challenge: fail"}},
 		"answers in upper case":           {byHand(byHandOptions{upperCase: true}), []string{"challenge: fail"}},
 		"closes every connection":         {byHand(byHandOptions{closes: true}), []string{"keep-alive: warn"}},
+		"accepts part of a signature":     {trusting(func(got, want string) bool { return strings.HasPrefix(want, got) }), []string{"event, part of a signature: fail"}},
+		"verifies only what is signed":    {trusting(func(got, want string) bool { return got == "" || got == want }), []string{"event, part of a signature: fail"}},
+		"verifies as far as there is any": {trusting(func(got, want string) bool { return len(got) > 3 && strings.HasPrefix(want, got) }), []string{"event, part of a signature: fail"}},
+		"does not look at the case":       {trusting(strings.EqualFold), []string{"event, odd signature: warn"}},
+		"does not look at the scheme":     {trusting(func(got, want string) bool { return strings.HasSuffix(got, want[3:]) }), []string{"event, odd signature: warn"}},
+		"shows where it has failed":       {denying(401, "Error: bad signature\n    at verify (/app/index.js:12:9)\n    at /app/server.js:33:5\n"), []string{"secrecy: warn"}},
+		"tells the secret, packed":        {denying(401, "not made with "+base64.StdEncoding.EncodeToString([]byte(secret))), []string{"secrecy: fail"}},
+		"sends strangers to the login":    {denying(302, ""), []string{"event, signed wrongly: warn", "event, unsigned: warn", "event, stale: warn", "event, of the future: warn"}},
 		"asks for no password":            {receiver(t).Handler(accept), []string{"custom header: fail"}},
 		"redirects":                       {says(301), []string{"challenge: fail", "event: fail", "redirects: fail"}},
 		"is broken":                       {says(500), []string{"challenge: fail", "event: fail"}},
@@ -376,6 +398,10 @@ func TestNothingToJudge(t *testing.T) {
 	away := checkup(t, broken, func(d *Checkup) { d.URL = "http://nobody.test/" }).Run(t.Context())
 	if f := find(away, "challenge"); !strings.HasPrefix(f.Remedy, "is the endpoint running") {
 		t.Errorf("nobody answers, and the remedy is %q", f.Remedy)
+	}
+	private := receiver(t, func(c *webhook.Config) { c.Auth = []webhook.Auth{webhook.Basic("ann", "pass:word")} }).Handler(accept)
+	if f := find(checkup(t, private).Run(t.Context()), "event"); !strings.Contains(f.Remedy, "--custom-header") {
+		t.Errorf("it asks for a password, and the remedy is %q", f.Remedy)
 	}
 	if f := find(checkup(t, broken).Run(t.Context()), "speed"); f.Verdict != Skip {
 		t.Errorf("nothing was accepted, and the speed of that is judged: %+v", f)

@@ -126,9 +126,11 @@ type Message struct {
 	WantAnswer, WantRequest bool
 	// At is when the request says that it is sent, if not when it is; and Unsigned
 	// leaves timestamp and signature away. They are for trying what an endpoint makes
-	// of what the platform never sends.
-	At       time.Time
-	Unsigned bool
+	// of what the platform never sends. Signatures, if set, says for the same purpose
+	// what the signature header is in place of the right one, and how often it is there.
+	At         time.Time
+	Unsigned   bool
+	Signatures func(right string) []string
 }
 
 // Result is how an attempt went.
@@ -163,7 +165,13 @@ func (a *attempt) appendRequest(b []byte, m Message, t time.Time) []byte {
 	}
 	if !m.Unsigned {
 		b = append(append(append(b, webhook.HeaderTimestamp+": "...), timestamp...), "\r\n"...)
-		b = append(append(append(b, webhook.HeaderSignature+": "...), signature...), "\r\n"...)
+		signatures := []string{signature}
+		if m.Signatures != nil {
+			signatures = m.Signatures(signature)
+		}
+		for _, s := range signatures {
+			b = append(append(append(b, webhook.HeaderSignature+": "...), s...), "\r\n"...)
+		}
 	}
 	b = append(m.Delivery.Append(append(b, webhook.HeaderRequestID+": "...)), "\r\n"...)
 	b = append(c.appendTrackingID(append(b, webhook.HeaderTrackingID+": "...), m.Delivery, m.Span), "\r\n"...)

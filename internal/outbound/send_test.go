@@ -115,6 +115,11 @@ func TestRequestsForTrying(t *testing.T) {
 	if !strings.HasPrefix(r.Request, "POST /in HTTP/1.1\r\n") || strings.Contains(r.Request, "pass-of-ann") {
 		t.Errorf("%q", r.Request)
 	}
+	m.Signatures = func(right string) []string { return []string{right[:5], "v1=" + right[3:]} }
+	_, right := s.Sign(m.At, m.Body)
+	if r = c.Send(t.Context(), e, m); r.Outcome != 200 || got.Get(webhook.HeaderTimestamp) != "1763758801" || !slices.Equal(got.Values(webhook.HeaderSignature), []string{right[:5], "v1=" + right[3:]}) {
+		t.Errorf("%v with %v", r.Outcome, got)
+	}
 	m.Unsigned, m.WantRequest = true, false
 	if r = c.Send(t.Context(), e, m); r.Outcome != 200 || got.Values(webhook.HeaderTimestamp) != nil || got.Values(webhook.HeaderSignature) != nil || r.Request != "" {
 		t.Errorf("%v with %v: %q", r.Outcome, got, r.Request)
