@@ -21,8 +21,8 @@ func newDoctor() *cobra.Command {
 		Short: "Check whether an endpoint does what the contract asks; needs no platform",
 		Long: `Check whether an endpoint does what the contract asks, and say what to do where it
 does not: URL, name, certificate and TLS; challenges and events with a right signature, a
-wrong one, part of one, none, and an old one; an event again, as a retry and as a replay; an unknown
-event, odd and very large JSON; how long answers take, and what they tell.
+wrong one, part of one, none, and an old one; an event again, as a retry and as a replay;
+an unknown event, odd and very large JSON; how long answers take, and what they tell.
 
 The endpoint gets some forty requests, among them sample events of --event, so this is
 for endpoints where a made-up change of a made-up number does no harm.

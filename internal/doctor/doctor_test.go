@@ -151,6 +151,7 @@ type byHandOptions struct {
 	once         bool // refuses what it has seen
 	noEmoji      bool
 	limit        int64
+	inPieces     bool // makes a text of each piece of a body
 	challenge204 bool
 	upperCase    bool
 	closes       bool
@@ -175,6 +176,13 @@ func byHand(o byHandOptions) http.Handler {
 		if err != nil {
 			http.Error(w, "too large", http.StatusRequestEntityTooLarge)
 			return
+		}
+		if o.inPieces {
+			var text []byte
+			for piece := range slices.Chunk(body, 64<<10) {
+				text = append(text, bytes.ToValidUTF8(piece, []byte("\ufffd"))...)
+			}
+			body = text
 		}
 		var e struct {
 			Event   string
@@ -281,6 +289,7 @@ func TestWrongReceivers(t *testing.T) {
 		"refuses what it has seen":        {byHand(byHandOptions{once: true}), []string{"replay: warn", "retry: fail"}},
 		"cannot store emoji":              {byHand(byHandOptions{noEmoji: true}), []string{"odd JSON: fail"}},
 		"has a limit of 100 KB":           {byHand(byHandOptions{limit: 100 << 10}), []string{"large event: fail"}},
+		"makes a text of each piece":      {byHand(byHandOptions{inPieces: true}), []string{"large event: fail"}},
 		"answers the challenge with 204":  {byHand(byHandOptions{challenge204: true}), []string{"challenge: fail"}},
 		"answers in upper case":           {byHand(byHandOptions{upperCase: true}), []string{"challenge: fail"}},
 		"closes every connection":         {byHand(byHandOptions{closes: true}), []string{"keep-alive: warn"}},

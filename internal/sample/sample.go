@@ -6,7 +6,6 @@
 package sample
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -296,12 +295,15 @@ func manyMembers(n int) string {
 	return string(text)
 }
 
-// Large returns an event of exactly so many bytes, if it is not larger already.
-func Large(body []byte, size int) ([]byte, error) {
+// Large returns an event of exactly so many bytes, if it is not larger already. It is
+// filled with a letter; one of several bytes gets cut in two wherever a body is read in
+// pieces.
+func Large(body []byte, size int, letter string) ([]byte, error) {
 	filled, err := Set(body, oddKey, "")
 	if err != nil || len(filled) >= size {
 		return filled, err
 	}
-	filler := bytes.Repeat([]byte("x"), size-len(filled))
-	return Set(body, oddKey, string(filler))
+	room := size - len(filled)
+	filler := strings.Repeat(letter, room/len(letter)) + strings.Repeat("x", room%len(letter))
+	return Set(body, oddKey, filler)
 }

@@ -151,14 +151,16 @@ func members(t *testing.T, body []byte) (m map[string]any) {
 // An event can be made as large as the platform takes it.
 func TestLarge(t *testing.T) {
 	body := Bare("e", at)
-	for _, size := range []int{200, 1 << 16, 1 << 20} {
-		large, err := Large(body, size)
-		if err != nil || len(large) != size {
-			t.Errorf("%d bytes, want %d: %v", len(large), size, err)
+	for _, letter := range []string{"x", "€"} {
+		for _, size := range []int{200, 1 << 16, 1 << 20} {
+			large, err := Large(body, size, letter)
+			if err != nil || len(large) != size || !strings.Contains(string(large), letter) {
+				t.Errorf("%d bytes, want %d of %s: %v", len(large), size, letter, err)
+			}
+			canonical(t, large)
 		}
-		canonical(t, large)
 	}
-	if same, err := Large(body, 10); err != nil || len(same) < len(body) {
+	if same, err := Large(body, 10, "x"); err != nil || len(same) < len(body) {
 		t.Errorf("%s, %v", same, err)
 	}
 }
