@@ -7,6 +7,7 @@ package capture
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf16"
 )
 
 // Request is a request as it was captured.
@@ -51,6 +53,9 @@ func Read(text []byte, f Format) ([]Request, error) {
 	if f == Auto {
 		f = Detect(text)
 	}
+	if plain, ok := fromUTF16(text); ok && f != Body {
+		text = plain
+	}
 	switch f {
 	case HTTP:
 		r, err := readHTTP(text)
@@ -83,6 +88,9 @@ var (
 
 // Detect returns the format that a recording looks like.
 func Detect(text []byte) Format {
+	if plain, ok := fromUTF16(text); ok {
+		text = plain
+	}
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	start := bytes.TrimLeft(text, "\r\n")
 	switch {
@@ -96,6 +104,23 @@ func Detect(text []byte) Format {
 	return Body
 }
 
+// fromUTF16 returns what PowerShell has written into a file as UTF-8. A body that is so
+// itself stays as it is.
+func fromUTF16(text []byte) ([]byte, bool) {
+	var order binary.ByteOrder = binary.LittleEndian
+	switch {
+	case bytes.HasPrefix(text, []byte{0xfe, 0xff}):
+		order = binary.BigEndian
+	case !bytes.HasPrefix(text, []byte{0xff, 0xfe}):
+		return nil, false
+	}
+	var units []uint16
+	for i := 2; i+1 < len(text); i += 2 {
+		units = append(units, order.Uint16(text[i:]))
+	}
+	return []byte(string(utf16.Decode(units))), true
+}
+
 // readHTTP reads a request as it was on the wire, or as people paste it: with the line
 // ends of their editor, and perhaps without its first line.
 func readHTTP(text []byte) (Request, error) {
@@ -107,6 +132,7 @@ func readHTTP(text []byte) (Request, error) {
 		fields := strings.Fields(string(line))
 		r.Method, r.URL = fields[0], fields[1]
 	}
+	last := "" // the header that a line may go on with
 	for {
 		if len(rest) == 0 {
 			r.Notes = append(r.Notes, "the recording has no empty line, and so no body, after the headers")
@@ -115,6 +141,11 @@ func readHTTP(text []byte) (Request, error) {
 		var line []byte
 		if line, rest = cutLine(rest); len(line) == 0 {
 			break
+		}
+		if values := r.Header[last]; len(values) > 0 && (line[0] == ' ' || line[0] == '\t') {
+			values[len(values)-1] = strings.TrimSpace(values[len(values)-1] + " " + strings.TrimSpace(string(line)))
+			r.Notes = append(r.Notes, fmt.Sprintf("the header %.60s is folded into several lines, which is obsolete; not every server takes that", strings.ToLower(last)))
+			continue
 		}
 		name, value, _ := strings.Cut(strings.TrimPrefix(string(line), ":"), ":")
 		if !headerLine.Match(line) {
@@ -130,6 +161,7 @@ func readHTTP(text []byte) (Request, error) {
 			continue
 		}
 		r.Header.Add(name, strings.Trim(value, " \t"))
+		last = http.CanonicalHeaderKey(name)
 	}
 	r.Body = rest
 	r.unchunk()

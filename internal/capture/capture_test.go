@@ -1,11 +1,13 @@
 package capture
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -37,6 +39,8 @@ func TestHTTP(t *testing.T) {
 		"of HTTP/2":                strings.Replace(lines, "POST https://hooks.example/in?a=b HTTP/1.1\r\n", ":method: POST\r\n:path: https://hooks.example/in?a=b\r\n", 1) + body,
 		"in chunks":                chunked + "5\r\n" + body[:5] + "\r\n" + hexLen(body[5:]) + ";x=y\r\n" + body[5:] + "\r\n0\r\n\r\n",
 		"in chunks, put together":  chunked + body,
+		"in UTF-16":                utf16le(lines + body),
+		"with a folded header":     strings.Replace(lines, "x-zm-signature:  v0=abc ", "x-zm-signature:\r\n\tv0=abc ", 1) + body,
 		"with a length and an end": strings.Replace(lines, "Host:", "Content-Length: "+decLen(body)+"\r\nHost:", 1) + body + "\n",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -48,7 +52,7 @@ func TestHTTP(t *testing.T) {
 				t.Fatal(all, err)
 			}
 			sameRequest(t, all[0])
-			if noted := len(all[0].Notes) > 0; noted != strings.Contains(name, "an end") {
+			if noted := len(all[0].Notes) > 0; noted != (strings.Contains(name, "an end") || strings.Contains(name, "folded")) {
 				t.Errorf("notes %q", all[0].Notes)
 			}
 		})
@@ -107,17 +111,29 @@ func TestHAR(t *testing.T) {
 	}
 }
 
+// utf16le returns a text as PowerShell writes it into a file.
+func utf16le(text string) string {
+	out := []byte{0xff, 0xfe}
+	for _, u := range utf16.Encode([]rune(text)) {
+		out = binary.LittleEndian.AppendUint16(out, u)
+	}
+	return string(out)
+}
+
 func TestCurl(t *testing.T) {
 	single := strings.ReplaceAll(body, "'", `'\''`)
 	double := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "$", `\$`, "`", "\\`").Replace(body)
 	ansi := strings.NewReplacer(`\`, `\\`, "'", `\'`, "é", `\u00e9`, "😀", `\ud83d\ude00`, "ö", `\xc3\xb6`).Replace(body)
 	const headers = ` -H 'x-zm-signature: v0=abc' --header "X-Zm-Request-Timestamp:1763758801"`
 	for name, text := range map[string]string{
-		"single quotes":       `curl 'https://hooks.example/in?a=b'` + headers + ` --data-raw '` + single + `'`,
-		"double quotes":       `curl "https://hooks.example/in?a=b"` + headers + ` --data-binary "` + double + `"`,
-		"as browsers do":      "curl 'https://hooks.example/in?a=b' \\\n  -X 'POST' \\\r\n " + headers + " \\\n  --data-raw $'" + ansi + "' \\\n  --compressed",
-		"attached":            `$ curl -XPOST --url=https://hooks.example/in?a=b -sS -k -m3` + headers + ` -d'` + single + `'`,
-		"others with a value": `curl -o /dev/null -w '%{http_code}' --max-time 3` + headers + ` --json '` + single + `' https://hooks.example/in?a=b`,
+		"single quotes":  `curl 'https://hooks.example/in?a=b'` + headers + ` --data-raw '` + single + `'`,
+		"double quotes":  `curl "https://hooks.example/in?a=b"` + headers + ` --data-binary "` + double + `"`,
+		"as browsers do": "curl 'https://hooks.example/in?a=b' \\\n  -X 'POST' \\\r\n " + headers + " \\\n  --data-raw $'" + ansi + "' \\\n  --compressed",
+		"attached":       `$ curl -XPOST --url=https://hooks.example/in?a=b -sS -k -m3` + headers + ` -d'` + single + `'`,
+		"as browsers do for cmd": "curl ^\"https://hooks.example/in?a=b^\" ^\r\n  -X ^\"POST^\" ^\r\n  -H ^\"x-zm-signature: v0=abc^\" ^\r\n  -H ^\"x-zm-request-timestamp: 1763758801^\" ^\r\n" +
+			`  --data-raw ^"` + strings.NewReplacer(`\"`, `^\^\^\^"`, `"`, `^\^"`, "&", "^&", "<", "^<", ">", "^>", "{", "^{", "}", "^}", "!", "^!").Replace(body) + `^"`,
+		"as others do for cmd": "curl -X POST \"https://hooks.example/in?a=b\" ^\r\n -H \"x-zm-signature: v0=abc\" ^\n -H \"x-zm-request-timestamp: 1763758801\" -d \"" + strings.NewReplacer(`\"`, `\\\"`, `"`, `\"`).Replace(body) + `"`,
+		"others with a value":  `curl -o /dev/null -w '%{http_code}' --max-time 3` + headers + ` --json '` + single + `' https://hooks.example/in?a=b`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			if f := Detect([]byte(text)); f != Curl {
@@ -138,10 +154,17 @@ func TestCurl(t *testing.T) {
 		`curl "https://x`:                 "not closed",
 		`curl $'https://x`:                "not closed",
 		`curl https://x -H`:               "has no value",
+		`curl ^"https://x -d a`:           "not closed",
 	} {
 		if _, err := Read([]byte(text), Auto); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)
 		}
+	}
+	if all, err := Read([]byte("curl ^\"https://x^\" --data-raw ^\"a^\n\nb c\\d^\""), Auto); err != nil || string(all[0].Body) != "a\nb c\\d" {
+		t.Errorf("%+v, %v", all, err)
+	}
+	if all, err := Read([]byte(`curl --data-raw '{"a":"x^"}' https://x`), Auto); err != nil || string(all[0].Body) != `{"a":"x^"}` {
+		t.Errorf("%+v, %v", all, err)
 	}
 	if all, err := Read([]byte("curl https://x -d a=1 -d b=2 -A me -H 'X-Empty;'"), Auto); err != nil || string(all[0].Body) != "a=1&b=2" || all[0].Header.Get("User-Agent") != "me" {
 		t.Errorf("%+v, %v", all, err)

@@ -11,7 +11,11 @@ import (
 
 // readCurl reads a request from the command that makes it, as browsers copy it.
 func readCurl(command string) (Request, error) {
-	words, err := split(strings.TrimPrefix(strings.TrimSpace(command), "$ "))
+	parts := split
+	if ofWindows(command) {
+		parts = splitWindows
+	}
+	words, err := parts(strings.TrimPrefix(strings.TrimSpace(command), "$ "))
 	if err != nil {
 		return Request{}, err
 	}
