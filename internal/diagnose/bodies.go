@@ -3,7 +3,9 @@ package diagnose
 import (
 	"bytes"
 	"compress/gzip"
+	"compress/zlib"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"html"
 	"io"
@@ -47,10 +49,16 @@ var steps = []step{
 	{Base64, true, fromBase64},
 	{Quoted, true, func(b []byte) [][]byte {
 		var text string
-		if json.Unmarshal(b, &text) != nil {
-			return nil
+		var wrapped struct {
+			Body string `json:"body"` // as functions in clouds get it
 		}
-		return [][]byte{[]byte(text)}
+		switch {
+		case json.Unmarshal(b, &text) == nil:
+			return [][]byte{[]byte(text)}
+		case json.Unmarshal(b, &wrapped) == nil:
+			return [][]byte{[]byte(wrapped.Body)}
+		}
+		return nil
 	}},
 	{FormEncoded, true, fromForm},
 	{Charset, false, otherCharset},
@@ -100,15 +108,17 @@ func bodyForms(body []byte) []bodyForm {
 }
 
 func unpack(b []byte) [][]byte {
-	z, err := gzip.NewReader(bytes.NewReader(b))
-	if err != nil {
-		return nil
+	if z, err := gzip.NewReader(bytes.NewReader(b)); err == nil {
+		if text, err := io.ReadAll(io.LimitReader(z, maxBody)); err == nil {
+			return [][]byte{text}
+		}
 	}
-	text, err := io.ReadAll(io.LimitReader(z, maxBody))
-	if err != nil {
-		return nil
+	if z, err := zlib.NewReader(bytes.NewReader(b)); err == nil { // which HTTP calls deflate
+		if text, err := io.ReadAll(io.LimitReader(z, maxBody)); err == nil {
+			return [][]byte{text}
+		}
 	}
-	return [][]byte{text}
+	return nil
 }
 
 func fromBase64(b []byte) [][]byte {
@@ -143,6 +153,15 @@ var windows1252 = []rune("€\x81‚ƒ„…†‡ˆ‰Š‹Œ\x8dŽ\x8f\x90‘�
 // otherCharset undoes that UTF-8 was read as if it were another character set, or was
 // written as another one.
 func otherCharset(b []byte) (all [][]byte) {
+	for mark, order := range map[string]binary.ByteOrder{"\xff\xfe": binary.LittleEndian, "\xfe\xff": binary.BigEndian} {
+		if bytes.HasPrefix(b, []byte(mark)) && len(b)%2 == 0 {
+			var units []uint16
+			for pair := range slices.Chunk(b[2:], 2) {
+				units = append(units, order.Uint16(pair))
+			}
+			return [][]byte{[]byte(string(utf16.Decode(units)))}
+		}
+	}
 	if !utf8.Valid(b) {
 		latin1, windows := make([]rune, len(b)), make([]rune, len(b))
 		for i, c := range b {

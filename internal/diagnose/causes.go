@@ -12,7 +12,7 @@ type Cause string
 const (
 	// Of the secret.
 	WrongSecret     Cause = "wrong_secret"
-	SecretMistyped  Cause = "secret_mistyped" // white space or quotation marks around it
+	SecretMistyped  Cause = "secret_mistyped" // with something around it
 	SecretTooShort  Cause = "secret_too_short"
 	SignedOtherwise Cause = "signed_otherwise" // another message than the contract's
 
@@ -60,8 +60,8 @@ const rawBytes = "verify the bytes as they were received, before anything parses
 
 // remedies say for each cause what to do.
 var remedies = map[Cause]string{ //nolint:gosec // these are words
-	WrongSecret:     "take the secret token of the app whose client id is in the header clientid; after a rotation accept both the new and the old one; if the secret is right, the signature is of another request",
-	SecretMistyped:  "trim what is read from a file or an environment variable, and leave quotation marks away",
+	WrongSecret:     "take the secret token of the app whose client id is in the header clientid; after a rotation accept both the new and the old one; if the secret is right, compare the request with what the platform has logged of it",
+	SecretMistyped:  "trim what is read from a file or an environment variable, and leave quotation marks and names of variables away",
 	SecretTooShort:  "take the secret token as the platform shows it",
 	SignedOtherwise: "sign v0:<timestamp>:<body>, with the value of " + timestampHeader + " and the bytes of the body",
 
@@ -95,7 +95,7 @@ var remedies = map[Cause]string{ //nolint:gosec // these are words
 	Charset:         "treat the body as bytes; where it has to be text, as UTF-8",
 	Compressed:      "verify the body as it is when it is unpacked",
 	Base64:          "decode the body before it is verified, as functions in clouds have to",
-	Quoted:          "the body is JSON, not a text that has JSON in it: do not print it a second time",
+	Quoted:          "the body is JSON, not a text that has JSON in it: do not print it a second time, and take it out of what a cloud wraps around it",
 	FormEncoded:     "send and read the body as JSON, not as a form",
 	BodyChanged:     rawBytes,
 }
@@ -104,7 +104,7 @@ var remedies = map[Cause]string{ //nolint:gosec // these are words
 func (c Cause) text() string {
 	switch c {
 	case SecretMistyped:
-		return "the secret has white space or quotation marks around it; without them the signature is right"
+		return "the secret has something around it: white space, quotation marks, a byte order mark, or the name of a variable; without that the signature is right"
 	case SecretTooShort:
 		return "the secret is shorter than any that a platform gives out, so receivers refuse it"
 	case SignaturePrefix:
@@ -138,11 +138,11 @@ func (c Cause) text() string {
 	case Charset:
 		return "the body was taken for text in another character set than UTF-8"
 	case Compressed:
-		return "the body is packed with gzip; what was signed is what it unpacks to"
+		return "the body is packed; what was signed is what it unpacks to"
 	case Base64:
 		return "the body is in base64; what was signed is what it decodes to"
 	case Quoted:
-		return "the body is a JSON text that has the signed JSON in it"
+		return "the body is JSON that has the signed JSON as a text in it"
 	case FormEncoded:
 		return "the body is encoded as a form; what was signed is what it decodes to"
 	}

@@ -3,7 +3,9 @@ package diagnose
 import (
 	"bytes"
 	"compress/gzip"
+	"compress/zlib"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
@@ -13,6 +15,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf16"
 
 	"github.com/switchhook/switchhook/webhook"
 )
@@ -53,6 +56,23 @@ func gz(text string) string {
 	_, _ = z.Write([]byte(text))
 	_ = z.Close()
 	return b.String()
+}
+
+func deflated(text string) string {
+	var b bytes.Buffer
+	z := zlib.NewWriter(&b)
+	_, _ = z.Write([]byte(text))
+	_ = z.Close()
+	return b.String()
+}
+
+// utf16be returns the text in that form, with its mark.
+func utf16be(text string) string {
+	var b []byte
+	for _, u := range utf16.Encode([]rune("\ufeff" + text)) {
+		b = binary.BigEndian.AppendUint16(b, u)
+	}
+	return string(b)
 }
 
 func indented(text, indent string) string {
@@ -105,6 +125,9 @@ func TestMangledCaptures(t *testing.T) {
 		"wrong secret":              {signedWith("another secret", sent, at), nil, []Cause{WrongSecret}, false, "another secret"},
 		"secret with a line feed":   {request(sent), func(in *Input) { in.Secrets = []string{secret + "\n"} }, []Cause{SecretMistyped}, true, "white space"},
 		"secret in quotes":          {request(sent), func(in *Input) { in.Secrets = []string{`"` + secret + `"`} }, []Cause{SecretMistyped}, true, "quotation marks"},
+		"secret with a mark":        {request(sent), func(in *Input) { in.Secrets = []string{"\ufeff" + secret} }, []Cause{SecretMistyped}, true, "byte order mark"},
+		"secret with its name":      {request(sent), func(in *Input) { in.Secrets = []string{`export WEBHOOK_SECRET="` + secret + `"`} }, []Cause{SecretMistyped}, true, "name of a variable"},
+		"secret with an escape":     {request(sent), func(in *Input) { in.Secrets = []string{secret + `\n`} }, []Cause{SecretMistyped}, true, ""},
 		"signed with a line feed":   {signedWith(secret+"\n", sent, at), nil, []Cause{SecretMistyped}, true, ""},
 		"indented":                  {request(sent), body(indented(sent, "  ")), []Cause{WhiteSpace}, true, `at byte 1 (line 1, column 2): the body has "\n  \"event\": \"num", signed was "\"event\":\"number_"`},
 		"indented, and a line feed": {request(sent), body(indented(sent, "    ") + "\n"), []Cause{WhiteSpace}, true, "at byte 1 "},
@@ -130,18 +153,25 @@ func TestMangledCaptures(t *testing.T) {
 		"written as Latin-1":        {request(narrow), body(latin1(narrow)), []Cause{Charset}, true, "character set"},
 		"characters lost":           {request(sent), body(strings.ReplaceAll(sent, "é", "\ufffd")), []Cause{Charset}, false, "U+FFFD"},
 		"bytes that are no text":    {request(sent), body(strings.ReplaceAll(sent, "é", "\xff\xfe\x80")), []Cause{Charset}, false, "not UTF-8"},
-		"packed":                    {request(sent), body(gz(sent)), []Cause{Compressed}, true, "gzip"},
+		"packed":                    {request(sent), body(gz(sent)), []Cause{Compressed}, true, "packed"},
 		"was packed":                {request(gz(sent)), func(in *Input) { in.Body = []byte(sent); in.Header.Set("Content-Encoding", "gzip") }, []Cause{Compressed}, false, "content-encoding: gzip"},
 		"base64":                    {request(sent), body(base64.StdEncoding.EncodeToString([]byte(sent))), []Cause{Base64}, true, "base64"},
 		"packed, in base64":         {request(sent), body(base64.StdEncoding.EncodeToString([]byte(gz(sent)))), []Cause{Base64, Compressed}, true, "base64"},
-		"printed twice":             {request(sent), body(twice(sent)), []Cause{Quoted}, true, "JSON text"},
+		"printed twice":             {request(sent), body(twice(sent)), []Cause{Quoted}, true, "as a text in it"},
+		"wrapped by a cloud":        {request(sent), body(`{"version":"2.0","body":` + twice(sent) + `,"isBase64Encoded":false}`), []Cause{Quoted}, true, "as a text in it"},
+		"wrapped, in base64":        {request(sent), body(`{"body":"` + base64.StdEncoding.EncodeToString([]byte(sent)) + `"}`), []Cause{Quoted, Base64}, true, "as a text in it"},
+		"packed with deflate":       {request(sent), body(deflated(sent)), []Cause{Compressed}, true, "packed"},
+		"in UTF-16":                 {request(sent), body(utf16be(sent)), []Cause{Charset}, true, "character set"},
+		"1.0 made 1":                {request(strings.ReplaceAll(sent, "3457", "3457.0")), body(sent), []Cause{Numbers}, true, `signed was ".0,`},
+		"1.50 made 1.5":             {request(strings.ReplaceAll(sent, "0.1", "0.10")), body(sent), []Cause{Numbers}, true, `signed was "0,`},
+		"1.0 made 1, and indented":  {request(strings.ReplaceAll(sent, "3457", "3457.0")), body(indented(sent, "  ")), []Cause{Reserialised}, true, "numbers written otherwise"},
 		"a form":                    {request(sent), body(url.QueryEscape(sent)), []Cause{FormEncoded}, true, "form"},
 		"a field of a form":         {request(sent), body("payload=" + url.QueryEscape(sent)), []Cause{FormEncoded}, true, "form"},
 		"nothing left of the body":  {request(sent), body(""), []Cause{EmptyBody}, true, "empty"},
 		"cut off":                   {request(sent), body(sent[:100]), []Cause{Truncated}, true, "after 100 bytes"},
 		"cut off, as announced":     {request(sent), func(in *Input) { in.Body = in.Body[:100]; in.Header.Set("Content-Length", "252") }, []Cause{Truncated}, true, "252 bytes, and the body has 100"},
 		"more than announced":       {request(sent), func(in *Input) { in.Body = append(in.Body, "{}"...); in.Header.Set("Content-Length", "252") }, []Cause{TooLong}, true, "252 bytes"},
-		"another value":             {request(sent), body(strings.ReplaceAll(sent, "3457", "3458")), []Cause{WrongSecret}, false, ""},
+		"another value":             {request(sent), body(strings.ReplaceAll(sent, "3457", "3458")), []Cause{WrongSecret}, false, "or a value in the body was changed"},
 		"another value, indented":   {request(sent), body(indented(strings.ReplaceAll(sent, "3457", "3458"), "  ")), []Cause{BodyChanged}, false, "something has printed it again"},
 		"no JSON":                   {request(sent), body("event=x"), []Cause{BodyChanged}, false, "not JSON"},
 
@@ -163,6 +193,7 @@ func TestMangledCaptures(t *testing.T) {
 		"base64 alone":                {request(sent), header(signatureHeader, base64.StdEncoding.EncodeToString(raw)), []Cause{SignaturePrefix, SignatureEncoding}, true, ""},
 		"signature in quotes":         {request(sent), header(signatureHeader, `"`+signature+`"`), []Cause{SignatureMalformed}, true, ""},
 		"escaped for a URL":           {request(sent), header(signatureHeader, url.QueryEscape(signature)), []Cause{SignatureMalformed}, true, ""},
+		"signature of SHA-1":          {request(sent), header(signatureHeader, "v0="+digits[:6]+strings.Repeat("0", 34)), []Cause{SignatureMalformed, WrongSecret}, true, "40 hex digits, and 64 are expected"},
 		"signature cut off":           {request(sent), header(signatureHeader, signature[:40]), []Cause{SignatureCut}, true, "cut off"},
 		"a word as signature":         {request(sent), header(signatureHeader, "v0=hidden!"), []Cause{SignatureMalformed}, true, "no signature"},
 		"milliseconds sent":           {request(sent), header(timestampHeader, stamp(0)+"123"), []Cause{Milliseconds}, true, "what was signed is the seconds"},

@@ -45,12 +45,19 @@ func secretForms(index int, secret string) (forms []secretForm) {
 	add(secret, first)
 	trimmed := strings.TrimSpace(secret)
 	add(trimmed, SecretMistyped)
-	add(strings.Trim(trimmed, `"'`), SecretMistyped)
+	for _, text := range []string{trimmed, assignment.ReplaceAllString(trimmed, "")} {
+		text = strings.TrimSpace(strings.Trim(text, "\ufeff\"'"))
+		add(text, SecretMistyped)
+		add(strings.TrimSuffix(strings.TrimSuffix(text, `\n`), `\r`), SecretMistyped)
+	}
 	if len(forms) > 0 {
 		add(secret+"\n", SecretMistyped)
 	}
 	return forms
 }
+
+// assignment is the beginning of a line in a file of environment variables.
+var assignment = regexp.MustCompile(`^(export\s+)?[A-Za-z_][A-Za-z0-9_]*\s*[=:]\s*`)
 
 // signatureForm is a signature in lower-case hex, by what it was before.
 type signatureForm struct {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -94,6 +95,9 @@ func (s *search) find() (m *match, other bool) {
 		return nil, true
 	}
 	if m := s.inMilliseconds(); m != nil {
+		return m, false
+	}
+	if m := s.otherNumbers(); m != nil {
 		return m, false
 	}
 	if m := s.otherOrder(); m != nil {
@@ -194,6 +198,54 @@ func (s *search) inMilliseconds() *match {
 	return nil
 }
 
+// maxNumbers is how many numbers of a body are tried in both ways of writing them.
+const maxNumbers = 12
+
+// otherNumbers looks whether the signature is right with zeros at the end of numbers:
+// most programs leave them away when they print 1.0 or 0.10.
+func (s *search) otherNumbers() *match {
+	plain, err := canon.Append(nil, s.in.Body)
+	if err != nil {
+		return nil
+	}
+	parts := tokens(plain)
+	var numbers []int
+	for i, p := range parts {
+		if strings.IndexByte("-0123456789", p[0]) >= 0 && !strings.Contains(p, "e") {
+			numbers = append(numbers, i)
+		}
+	}
+	if len(numbers) == 0 || len(numbers) > maxNumbers {
+		return nil
+	}
+	for which := 1; which < 1<<len(numbers); which++ {
+		with := slices.Clone(parts)
+		for bit, i := range numbers {
+			switch {
+			case which>>bit&1 == 0:
+			case strings.Contains(with[i], "."):
+				with[i] += "0"
+			default:
+				with[i] += ".0"
+			}
+		}
+		signed := []byte(strings.Join(with, ""))
+		for _, secret := range s.secrets {
+			if secret.cause != "" && secret.cause != SecretTooShort {
+				continue
+			}
+			digits := s.sign(secret, messages[0], s.timestamps[0].text, signed)
+			if digits == "" {
+				return nil // enough
+			}
+			if f, ok := s.signed(digits); ok {
+				return &match{secret: secret, signature: f, timestamp: s.timestamps[0], body: bodyForm{text: signed, causes: []Cause{Reserialised}}}
+			}
+		}
+	}
+	return nil
+}
+
 // otherTime looks whether the signature is right for another time, up to three hours
 // away: all attempts of a delivery are made within half of that.
 func (s *search) otherTime() *match {
@@ -273,6 +325,9 @@ func (s *search) written(signature signatureForm, timestamp timestampForm, signe
 // tried.
 func (s *search) guess() (all []Finding) {
 	all = s.written(s.signatures[0], s.timestamps[0], "")
+	if n := len(s.signatures[0].hex); n != 64 {
+		all = append(all, proven(SignatureMalformed, "the signature has %d hex digits, and 64 are expected, those of SHA-256", n))
+	}
 	body := s.in.Body
 	length, err := strconv.Atoi(headerOf(s.in.Header, "Content-Length"))
 	text := bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\ufeff")))
@@ -300,7 +355,7 @@ func (s *search) guess() (all []Finding) {
 		f.Difference = difference(body, printed)
 		return append(all, f)
 	}
-	return append(all, likely(WrongSecret, "the signature was made with another secret, or is that of another request: the body looks as it was sent"))
+	return append(all, likely(WrongSecret, "the signature was made with another secret, or is that of another request, or a value in the body was changed; which of these does not show, for the body is printed as the platform prints it"))
 }
 
 // endsEarly reports whether a text is JSON that breaks off.
