@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 )
 
 // ErrNoSecret says that a secret is missing or blank. Anybody can compute an HMAC
@@ -33,9 +34,13 @@ type mac struct {
 	buf [sha256.Size]byte
 }
 
+// visible reports whether a character leaves a trace when it is printed. Spaces of no
+// width do not, nor does a byte order mark.
+func visible(c rune) bool { return unicode.IsGraphic(c) && !unicode.IsSpace(c) }
+
 // NewSigner returns a Signer for the secret, or [ErrNoSecret].
 func NewSigner(secret string) (*Signer, error) {
-	if strings.TrimSpace(secret) == "" {
+	if !strings.ContainsFunc(secret, visible) {
 		return nil, ErrNoSecret
 	}
 	key := []byte(secret)

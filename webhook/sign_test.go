@@ -52,7 +52,7 @@ func TestEncryptedTokenOfOpenSSL(t *testing.T) {
 
 // Anybody can sign with an empty key, so nobody can make one by mistake.
 func TestBlankSecretsAreRefused(t *testing.T) {
-	for _, secret := range []string{"", " ", "\t", "\r\n", "\u00a0", "\u2003 \v\f"} {
+	for _, secret := range []string{"", " ", "\t", "\r\n", "\u00a0", "\u2003 \v\f", "\ufeff", strings.Repeat("\u200b", 8), strings.Repeat("\x00", 8)} {
 		if s, err := webhook.NewSigner(secret); s != nil || !errors.Is(err, webhook.ErrNoSecret) {
 			t.Errorf("NewSigner(%q): %v, %v", secret, s, err)
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,7 +45,14 @@ body is read from a file or standard input and signed as it is, byte for byte:
 			return err
 		}
 		timestamp, signature := signer.Sign(when, body)
-		for _, note := range oddBody(body) {
+		notes := oddBody(body)
+		if _, err := webhook.New(webhook.Config{Secrets: secrets[:1]}); err != nil {
+			notes = append(notes, "receivers do not take this secret: "+strings.TrimPrefix(err.Error(), "webhook: "))
+		}
+		if len(secrets) > 1 {
+			notes = append(notes, fmt.Sprintf("signed with the first of %d secrets", len(secrets)))
+		}
+		for _, note := range notes {
 			fmt.Fprintln(cmd.ErrOrStderr(), "note: "+note)
 		}
 		headers := []string{"content-type", webhook.ContentType, "x-zm-request-timestamp", timestamp, "x-zm-signature", signature}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -500,7 +501,7 @@ func (t *trigger) summary(took time.Duration) error {
 	}
 	slices.Sort(times)
 	at := func(q float64) float64 {
-		return float64(times[int(q*float64(len(times)-1))].Microseconds()) / 1000
+		return float64(quantile(times, q).Microseconds()) / 1000
 	}
 	s.P50, s.P99, s.Max = at(0.5), at(0.99), at(1)
 	raw, err := json.Marshal(struct {
@@ -518,6 +519,11 @@ func (t *trigger) summary(took time.Duration) error {
 		_, err := fmt.Fprintf(t.out.w, "%d sent in %.2gs, %d as it should be: %s; p50 %.1fms, p99 %.1fms, slowest %.1fms\n", s.Sent, s.Seconds, s.OK, strings.Join(outcomes, ", "), s.P50, s.P99, s.Max)
 		return err
 	})
+}
+
+// quantile returns the least of sorted times that so large a part of them is not above.
+func quantile(sorted []time.Duration, q float64) time.Duration {
+	return sorted[max(int(math.Ceil(q*float64(len(sorted)))), 1)-1]
 }
 
 // challenge asks the endpoint to prove itself.

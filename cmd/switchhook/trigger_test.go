@@ -335,3 +335,13 @@ func TestExampleReceiver(t *testing.T) {
 	triggered(t, exitOK, cnamUpdated, "--to", to, "--bad-signature")
 	says("bad signature")
 }
+
+// Of few requests the slow one counts, too.
+func TestQuantile(t *testing.T) {
+	times := []time.Duration{1, 2, 3, 4}
+	for q, want := range map[float64]time.Duration{0: 1, 0.5: 2, 0.75: 3, 0.99: 4, 1: 4} {
+		if got := quantile(times, q); got != want {
+			t.Errorf("%v of %v is %v, want %v", q, times, int(got), int(want))
+		}
+	}
+}
