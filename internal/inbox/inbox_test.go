@@ -319,10 +319,8 @@ func TestLocked(t *testing.T) {
 	in := openWith(t, inbox.Options{File: file, Serve: true, Busy: time.Millisecond})
 	defer in.Close()
 	add(t, in, event("zoom", "before", "before"))
-	other, err := sqlite.OpenConn(file, sqlite.OpenReadWrite)
-	must(t, err)
-	defer other.Close()
-	must(t, sqlitex.ExecuteTransient(other, "BEGIN IMMEDIATE", nil))
+	unlock := lock(t, file)
+	defer unlock()
 	e := event("zoom", "during", "during")
 	for range 3 {
 		if _, err := in.Add(t.Context(), e); !errors.Is(err, inbox.ErrUnavailable) {
@@ -333,7 +331,7 @@ func TestLocked(t *testing.T) {
 		t.Error("it says that it can be written")
 	}
 	equal(t, "what can be read meanwhile", ids(all(t, in)), []int64{1})
-	must(t, sqlitex.ExecuteTransient(other, "ROLLBACK", nil))
+	unlock()
 	if a := add(t, in, e); a.Duplicate || a.ID != 2 {
 		t.Errorf("%+v", a)
 	}
@@ -348,14 +346,12 @@ func TestRecoveryIsNoticed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "inbox.db")
 	in := openWith(t, inbox.Options{File: file, Serve: true, Busy: time.Millisecond})
 	defer in.Close()
-	other, err := sqlite.OpenConn(file, sqlite.OpenReadWrite)
-	must(t, err)
-	defer other.Close()
-	must(t, sqlitex.ExecuteTransient(other, "BEGIN IMMEDIATE", nil))
+	unlock := lock(t, file)
+	defer unlock()
 	if _, err := in.Add(t.Context(), event("zoom", "a", "a")); err == nil || in.Writable() {
 		t.Fatal(err, in.Writable())
 	}
-	must(t, sqlitex.ExecuteTransient(other, "ROLLBACK", nil))
+	unlock()
 	for end := time.Now().Add(time.Minute); !in.Writable(); time.Sleep(time.Millisecond) { // a real lock, so real time
 		if time.Now().After(end) {
 			t.Fatal("it was not noticed within a minute")
@@ -403,10 +399,8 @@ func TestManyWaiting(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "inbox.db")
 	in := openWith(t, inbox.Options{File: file, Serve: true, Busy: time.Minute, MaxWaiting: 64 << 10})
 	defer in.Close()
-	other, err := sqlite.OpenConn(file, sqlite.OpenReadWrite)
-	must(t, err)
-	defer other.Close()
-	must(t, sqlitex.ExecuteTransient(other, "BEGIN IMMEDIATE", nil))
+	unlock := lock(t, file)
+	defer unlock()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel() // they do not stay for what becomes of it
 	refused := 0
@@ -416,7 +410,7 @@ func TestManyWaiting(t *testing.T) {
 			refused++
 		}
 	}
-	must(t, sqlitex.ExecuteTransient(other, "ROLLBACK", nil))
+	unlock()
 	if refused < 128 {
 		t.Errorf("%d of 256 were refused", refused)
 	}
@@ -427,10 +421,8 @@ func TestTooMuchWaiting(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "inbox.db")
 	in := openWith(t, inbox.Options{File: file, Serve: true, Busy: time.Minute, MaxWaiting: 1 << 20})
 	defer in.Close()
-	other, err := sqlite.OpenConn(file, sqlite.OpenReadWrite)
-	must(t, err)
-	defer other.Close()
-	must(t, sqlitex.ExecuteTransient(other, "BEGIN IMMEDIATE", nil))
+	unlock := lock(t, file)
+	defer unlock()
 	results := make(chan error, 64)
 	for i := range 64 {
 		go func() {
@@ -444,7 +436,7 @@ func TestTooMuchWaiting(t *testing.T) {
 			t.Fatalf("%v, want %v", err, inbox.ErrUnavailable)
 		}
 	}
-	must(t, sqlitex.ExecuteTransient(other, "ROLLBACK", nil))
+	unlock()
 	stored := 0
 	for range 12 {
 		if err := <-results; err == nil {
@@ -461,16 +453,14 @@ func TestAddGivesUp(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "inbox.db")
 	in := openWith(t, inbox.Options{File: file, Serve: true, Busy: time.Minute})
 	defer in.Close()
-	other, err := sqlite.OpenConn(file, sqlite.OpenReadWrite)
-	must(t, err)
-	defer other.Close()
-	must(t, sqlitex.ExecuteTransient(other, "BEGIN IMMEDIATE", nil))
+	unlock := lock(t, file)
+	defer unlock()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := in.Add(ctx, event("zoom", "a", "a")); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	must(t, sqlitex.ExecuteTransient(other, "ROLLBACK", nil))
+	unlock()
 	if a := add(t, in, event("zoom", "a", "a")); !a.Duplicate {
 		t.Error("it was not stored")
 	}

@@ -7,8 +7,12 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
+
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/switchhook/switchhook/internal/inbox"
 )
@@ -98,4 +102,18 @@ func equal[T comparable](t testing.TB, what string, got, want []T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("%s: %v, want %v", what, got, want)
 	}
+}
+
+// lock keeps everybody else from writing to the file, as another process would, until it
+// is unlocked. To do that twice does no harm.
+func lock(t testing.TB, file string) (unlock func()) {
+	t.Helper()
+	c, err := sqlite.OpenConn(file, sqlite.OpenReadWrite)
+	must(t, err)
+	must(t, sqlitex.ExecuteTransient(c, "BEGIN IMMEDIATE", nil))
+	return sync.OnceFunc(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
