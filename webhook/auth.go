@@ -27,6 +27,8 @@ func Basic(username, password string) Auth {
 		return Auth{err: fmt.Errorf("%w: user name or password", ErrNoSecret)}
 	case strings.Contains(username, ":"):
 		return Auth{err: errors.New("webhook: a user name with a colon cannot be told from its password")}
+	case strings.ContainsFunc(username+password, isControl):
+		return Auth{err: fmt.Errorf("%w: user name or password has %s", ErrSecret, unsendable)}
 	}
 	// As it comes, so that nothing has to be decoded that is not known to be right.
 	return Auth{header: "Authorization", scheme: "Basic", holds: same(base64.StdEncoding.EncodeToString([]byte(username + ":" + password)))}
@@ -37,6 +39,9 @@ func Basic(username, password string) Auth {
 func Bearer(token string) Auth {
 	if strings.TrimSpace(token) == "" {
 		return Auth{err: fmt.Errorf("%w: token", ErrNoSecret)}
+	}
+	if err := checkValue(token); err != nil {
+		return Auth{err: err}
 	}
 	return Auth{header: "Authorization", scheme: "Bearer", holds: same(token)}
 }
@@ -49,8 +54,27 @@ func Header(name, value string) Auth {
 	case name == "" || strings.ContainsFunc(name, notToken):
 		return Auth{err: fmt.Errorf("webhook: %q is not the name of a header", name)}
 	}
+	if err := checkValue(value); err != nil {
+		return Auth{err: err}
+	}
 	return Auth{header: http.CanonicalHeaderKey(name), holds: same(value)}
 }
+
+// unsendable is what cannot arrive in a header, so that nothing would ever be accepted.
+const unsendable = "a line feed or another control character in it; trim what was read from a file"
+
+// checkValue says why no header can arrive with a value.
+func checkValue(value string) error {
+	switch {
+	case strings.ContainsFunc(value, isControl):
+		return fmt.Errorf("%w: it has %s", ErrSecret, unsendable)
+	case strings.TrimSpace(value) != value:
+		return fmt.Errorf("%w: it has white space around it, which no header brings along", ErrSecret)
+	}
+	return nil
+}
+
+func isControl(c rune) bool { return c < ' ' || c == 0x7f }
 
 // same returns a function that reports whether a value is the secret one. How long
 // it takes depends on the value alone.

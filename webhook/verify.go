@@ -110,8 +110,8 @@ func checkSecret(secret string) error {
 	switch {
 	case len(secret) < minSecret:
 		return fmt.Errorf("%w: it has %d bytes, and %d are the least that a platform gives out", ErrSecret, len(secret), minSecret)
-	case strings.ContainsFunc(secret, func(c rune) bool { return c < ' ' || c == 0x7f }):
-		return fmt.Errorf("%w: it has a line feed or another control character in it; trim what was read from a file", ErrSecret)
+	case strings.ContainsFunc(secret, isControl):
+		return fmt.Errorf("%w: it has %s", ErrSecret, unsendable)
 	}
 	return nil
 }

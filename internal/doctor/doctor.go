@@ -621,11 +621,12 @@ func (c *Checkup) checkAnswers() {
 	} else {
 		c.add("redirects", Pass, "", "the endpoint does not redirect")
 	}
-	if c.told != "" {
+	switch {
+	case c.told != "":
 		c.add("secrecy", Fail, "answer refusals with a status and no more: whoever gets to know that can forge events", "an answer tells %s", c.told)
-	} else if c.traced {
+	case c.traced:
 		c.add("secrecy", Warn, "answer with a status and no more, and write errors into a log: a stack trace tells strangers what the program is made of", "an answer has a stack trace in it")
-	} else {
+	default:
 		c.add("secrecy", Pass, "", "no answer tells the secret token or a right signature")
 	}
 }
