@@ -37,7 +37,9 @@ const answerMargin = 200 * time.Millisecond
 //   - 500 when f returns an error or panics, so that the platform tries again;
 //   - 400 when f returns a [Permanent] error, or the body is not an event;
 //   - 401 when the signature, the timestamp or Config.Auth is not satisfied;
-//   - 405, 408, 413 and 415 to requests of another method, pace, size or content type.
+//   - 405, 408, 413 and 415 to requests of another method, pace, size or content type;
+//   - 503 while another request with the same body is still being handled, if there is
+//     a Config.Duplicates.
 //
 // The context that f gets ends shortly before the platform stops waiting. What
 // takes longer belongs into a queue.

@@ -63,11 +63,15 @@ var steps = []step{
 	{FormEncoded, true, fromForm},
 	{Charset, false, otherCharset},
 	{Reserialised, false, printed},
-	{Escapes, false, func(b []byte) [][]byte {
-		if !bytes.Contains(b, []byte("&")) {
-			return nil
+	{Escapes, false, func(b []byte) (all [][]byte) {
+		if bytes.Contains(b, []byte("&")) {
+			all = append(all, []byte(html.UnescapeString(string(b))))
 		}
-		return [][]byte{[]byte(html.UnescapeString(string(b)))}
+		if bytes.Contains(b, []byte(`\`)) { // once too often, as logs and command lines do
+			all = append(all, []byte(strings.NewReplacer(`\\`, `\`, `\"`, `"`).Replace(string(b))))
+			all = append(all, bytes.ReplaceAll(b, []byte(`\\`), []byte(`\`)))
+		}
+		return all
 	}},
 }
 

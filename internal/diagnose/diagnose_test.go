@@ -112,6 +112,7 @@ func TestMangledCaptures(t *testing.T) {
 	digits := signature[3:]
 	raw, _ := hex.DecodeString(digits)
 	stamp := func(d time.Duration) string { return strconv.FormatInt(at.Add(d).Unix(), 10) }
+	breaks := strings.ReplaceAll(sent, "José", `Jo\n\"sé\"`)
 	narrow := strings.ReplaceAll(sent, "😀", "ÿ")
 	replace := strings.NewReplacer
 	type kind struct {
@@ -138,6 +139,8 @@ func TestMangledCaptures(t *testing.T) {
 		"escaped slashes of PHP":    {request(sent), body(strings.ReplaceAll(sent, "/", `\/`)), []Cause{Escapes}, true, `the body has "\\/\\/x.example/a\"`[:20]},
 		"escapes that are gone":     {request(replace("é", `\u00e9`, "ö", `\u00f6`, "😀", `\ud83d\ude00`).Replace(sent)), body(sent), []Cause{Escapes}, true, `signed was "\\u00e9`},
 		"escapes of HTML":           {request(sent), body(replace("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;").Replace(sent)), []Cause{Escapes}, true, "at byte 1 "},
+		"escaped once more":         {request(breaks), body(replace(`\`, `\\`, `"`, `\"`).Replace(breaks)), []Cause{Escapes}, true, ""},
+		"backslashes doubled":       {request(breaks), body(replace(`\`, `\\`).Replace(breaks)), []Cause{Escapes}, true, ""},
 		"numbers written otherwise": {request(sent), body(replace("3457", "3457.0", "0.1", "1E-1").Replace(sent)), []Cause{Numbers}, true, `the body has ".0,`},
 		"printed altogether anew":   {request(sent), body(indented(replace("3457", "3457.0", "é", `\u00e9`).Replace(sent), " ")), []Cause{Reserialised}, true, "again, with other white space, numbers written otherwise, other escapes; the first difference is at byte 1 "},
 		"keys sorted":               {request(sent), body(sorted(sent)), []Cause{KeyOrder}, true, "another order"},
