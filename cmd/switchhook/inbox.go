@@ -461,7 +461,14 @@ func cancelReplay(cmd *cobra.Command, in *inboxes.Inbox, o *output, args []strin
 	if err != nil {
 		return err
 	}
-	return o.done(map[string]string{"cancelled": args[0]})
+	raw, err := json.Marshal(map[string]string{"cancelled": args[0]})
+	if err != nil {
+		return err
+	}
+	return o.write(raw, "", func() error {
+		_, err := fmt.Fprintf(o.w, "replay %d is called off\n", ids[0])
+		return err
+	})
 }
 
 func forgetInbox(cmd *cobra.Command, in *inboxes.Inbox, o *output, args []string) error {

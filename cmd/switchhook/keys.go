@@ -103,6 +103,9 @@ func createKey(cmd *cobra.Command, db *store.DB, o *output, _ []string) error {
 	}
 	return o.write(raw, "", func() error {
 		fmt.Fprintf(cmd.ErrOrStderr(), "key %s, shown only now; set it as SWITCHHOOK_KEY:\n", k.ID)
+		if k.Name == "" {
+			fmt.Fprintln(cmd.ErrOrStderr(), "it has no name; with --name, keys list and audit list say what or whose it is")
+		}
 		_, err := fmt.Fprintln(o.w, secret)
 		return err
 	})

@@ -221,7 +221,7 @@ func (s *simulation) carriers(ctx context.Context) error {
 // numbers imports the numbers that are not there yet.
 func (s *simulation) numbers(ctx context.Context) error {
 	if s.there > 0 {
-		fmt.Fprintf(s.out, "%d numbers of seed %d are there already\n", s.there, s.world.Seed)
+		fmt.Fprintf(s.out, "%s numbers of seed %d are there already\n", thousands(s.there), s.world.Seed)
 	}
 	if s.there >= s.world.Numbers {
 		return nil
@@ -232,8 +232,8 @@ func (s *simulation) numbers(ctx context.Context) error {
 		return err
 	}
 	took := time.Since(start)
-	fmt.Fprintf(s.out, "%d numbers made in %v (%.0f/s), told of in %s\n", done.Changed, took.Round(time.Millisecond), float64(done.Lines)/took.Seconds(),
-		plural(done.Events, "event", "events"))
+	fmt.Fprintf(s.out, "%s numbers made in %v (%.0f/s), told of in %s\n", thousands(done.Changed), took.Round(time.Millisecond), float64(done.Lines)/took.Seconds(),
+		grouped(done.Events, "event", "events"))
 	return nil
 }
 
@@ -271,7 +271,7 @@ func (s *simulation) imported(ctx context.Context) (done api.Imported, err error
 		done = line.Imported
 		if time.Since(said) >= reportEvery {
 			said = time.Now()
-			fmt.Fprintf(s.out, "%d of %d numbers made\n", s.there+done.Lines, s.world.Numbers)
+			fmt.Fprintf(s.out, "%s of %s numbers made\n", thousands(s.there+done.Lines), thousands(s.world.Numbers))
 		}
 	}
 	return done, errors.Join(errors.New("the import broke off; run this again to go on"), lines.Err())
@@ -299,7 +299,7 @@ func (s *simulation) write(w io.Writer) error {
 
 // tell says what there is, and how one gets the events.
 func (s *simulation) tell() {
-	fmt.Fprintf(s.out, "%s, %s, %s:\n", plural(s.world.Carriers, "carrier", "carriers"), plural(s.world.Customers, "customer", "customers"), plural(s.world.Numbers, "number", "numbers"))
+	fmt.Fprintf(s.out, "%s, %s, %s:\n", grouped(s.world.Carriers, "carrier", "carriers"), grouped(s.world.Customers, "customer", "customers"), grouped(s.world.Numbers, "number", "numbers"))
 	o := &output{w: s.out}
 	var rows [][]string
 	for i, app := range s.apps {

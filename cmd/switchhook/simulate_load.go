@@ -109,8 +109,8 @@ func (l *load) run(ctx context.Context) error {
 	close(reporting)
 	reporter.Wait()
 	took := time.Since(start)
-	fmt.Fprintf(l.out, "%s in %v (%.1f/s), of %s, told of in %s; %d refused, %d left out\n", plural(l.sums.made, "change", "changes"), took.Round(time.Millisecond),
-		float64(l.sums.made)/took.Seconds(), plural(l.sums.changed, "number", "numbers"), plural(l.sums.events, "event", "events"), l.sums.refused, l.sums.leftOut)
+	fmt.Fprintf(l.out, "%s in %v (%.1f/s), of %s, told of in %s; %s refused, %s left out\n", grouped(l.sums.made, "change", "changes"), took.Round(time.Millisecond),
+		float64(l.sums.made)/took.Seconds(), grouped(l.sums.changed, "number", "numbers"), grouped(l.sums.events, "event", "events"), thousands(l.sums.refused), thousands(l.sums.leftOut))
 	select {
 	case err := <-failed:
 		return err

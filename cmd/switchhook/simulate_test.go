@@ -43,14 +43,14 @@ func export(t *testing.T, p *running) string {
 // that has them. Whoever subscribes as the command says gets the events.
 func TestSimulateNumbers(t *testing.T) {
 	args := []string{"--carriers", "3", "--customers", "20", "--numbers", "1990", "--changes", "300", "--changes-per-second", "2000"}
-	summary := regexp.MustCompile(`(?m)^300 changes in .*\), of (\d+) numbers, told of in (\d+) events; 0 refused, \d+ left out$`)
+	summary := regexp.MustCompile(`(?m)^300 changes in .*\), of ([\d,]+) numbers, told of in ([\d,]+) events; 0 refused, [\d,]+ left out$`)
 	var exports, sums []string
 	var p *running
 	for range 2 {
 		p = install(t).serve()
 		code, out, messages := simulateOn(t, p, args...)
 		m := summary.FindStringSubmatch(out)
-		if code != exitOK || messages != "" || m == nil || !strings.Contains(out, "1990 numbers made in") {
+		if code != exitOK || messages != "" || m == nil || !strings.Contains(out, "1,990 numbers made in") {
 			t.Fatalf("exit code %d, %s\n%s", code, messages, out)
 		}
 		exports, sums = append(exports, export(t, p)), append(sums, m[1]+" "+m[2])
@@ -75,7 +75,7 @@ func TestSimulateNumbers(t *testing.T) {
 	p.ask(http.MethodPost, strings.TrimPrefix(command[1], p.url), strings.Replace(command[2], "https://YOUR.ENDPOINT/webhooks", inbox.url, 1), http.StatusCreated, nil)
 
 	code, out, messages := simulateOn(t, p, args...)
-	if m := summary.FindStringSubmatch(out); code != exitOK || m == nil || !strings.Contains(out, "1990 numbers of seed 1 are there already\n") {
+	if m := summary.FindStringSubmatch(out); code != exitOK || m == nil || !strings.Contains(out, "1,990 numbers of seed 1 are there already\n") {
 		t.Fatalf("again: exit code %d, %s\n%s", code, messages, out)
 	}
 	if again := export(t, p); again != exports[0] {

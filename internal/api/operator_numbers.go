@@ -174,6 +174,9 @@ func (a *api) number(w http.ResponseWriter, r *http.Request) error {
 }
 
 func noNumber(e164 string) error {
+	if f := phoneFaults(e164); len(f) > 0 {
+		return &hook.Error{Kind: hook.NotFound, Detail: "there is no such phone number: " + f[0].Message}
+	}
 	return &hook.Error{Kind: hook.NotFound, Subject: fmt.Sprintf("phone number %.40q", e164), Detail: "is not there"}
 }
 

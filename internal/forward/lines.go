@@ -101,6 +101,12 @@ func File(c FileConfig) (Target, error) {
 	} else if !info.IsDir() {
 		return nil, fmt.Errorf("forward: %s is not a directory", filepath.Dir(c.Path))
 	}
+	// A half line could not be taken back from anything but a regular file.
+	if info, err := os.Stat(c.Path); err == nil && info.IsDir() {
+		return nil, fmt.Errorf("forward: %s is a directory; name a file in it", c.Path)
+	} else if err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("forward: %s is not a regular file", c.Path)
+	}
 	return &fileTarget{config: c}, nil
 }
 

@@ -430,7 +430,13 @@ func TestFileRotates(t *testing.T) {
 
 // A file in no directory is found before anything is received for it.
 func TestFileWithoutDirectory(t *testing.T) {
-	if to, err := forward.File(forward.FileConfig{Path: filepath.Join(t.TempDir(), "no", "file")}); err == nil || to != nil {
+	dir := t.TempDir()
+	for path, want := range map[string]string{dir: "forward: " + dir + " is a directory; name a file in it", os.DevNull: "forward: " + os.DevNull + " is not a regular file"} {
+		if to, err := forward.File(forward.FileConfig{Path: path}); err == nil || err.Error() != want || to != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if to, err := forward.File(forward.FileConfig{Path: filepath.Join(dir, "no", "file")}); err == nil || to != nil {
 		t.Errorf("it was opened: %v", err)
 	}
 }

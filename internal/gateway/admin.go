@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -66,11 +67,17 @@ func (g *Gateway) Health(ctx context.Context, forwarders []inbox.Progress) (h He
 	if !h.Inbox.Writable {
 		alarm("the inbox cannot be written; senders are asked to try again")
 	}
+	reasons := map[string]string{}
+	if len(h.Quarantine) > 0 {
+		if reasons, err = g.inbox.LastReasons(ctx); err != nil {
+			return h, err
+		}
+	}
 	for _, source := range slices.Sorted(maps.Keys(h.Quarantine)) {
-		alarm("%d requests to source %s are in the quarantine: is its secret right?", h.Quarantine[source], source)
+		alarm("%s in the quarantine, the last for this: %s", plural(int64(h.Quarantine[source]), "request to source "+source+" is", "requests to source "+source+" are"), strings.TrimPrefix(reasons[source], "webhook: "))
 	}
 	if size.DeadLetters > 0 {
-		alarm("%d events are dead letters", size.DeadLetters)
+		alarm("%s", plural(size.DeadLetters, "event is a dead letter", "events are dead letters"))
 	}
 	for _, p := range forwarders {
 		f := ForwarderHealth{Name: p.Forwarder, Position: p.Position, Behind: max(0, size.Last-p.Position), Tries: p.Tries, Reason: p.Reason}
@@ -83,6 +90,13 @@ func (g *Gateway) Health(ctx context.Context, forwarders []inbox.Progress) (h He
 		h.Forwarders = append(h.Forwarders, f)
 	}
 	return h, nil
+}
+
+func plural(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 // Admin returns the pages for those who run the gateway; see package admin.

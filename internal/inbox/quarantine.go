@@ -234,6 +234,19 @@ func (b *Inbox) Quarantined(ctx context.Context) (n map[string]int, err error) {
 	return n, err
 }
 
+// LastReasons returns of each source why the last request that is in the quarantine was not
+// accepted.
+func (b *Inbox) LastReasons(ctx context.Context) (reasons map[string]string, err error) {
+	reasons = map[string]string{}
+	err = b.read(ctx, func(c *sqlite.Conn) error {
+		return query(c, `SELECT source, reason FROM quarantine WHERE id IN (SELECT max(id) FROM quarantine GROUP BY source)`, func(st *sqlite.Stmt) error {
+			reasons[st.ColumnText(0)] = st.ColumnText(1)
+			return nil
+		})
+	})
+	return reasons, err
+}
+
 // Release takes a request out of the quarantine and adds the event that it turned out
 // to be, both or neither. If e is nil, the request is only taken out.
 func (b *Inbox) Release(ctx context.Context, suspect int64, e *Event) (a Added, err error) {
