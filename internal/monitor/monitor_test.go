@@ -198,7 +198,7 @@ func TestReady(t *testing.T) {
 func TestNotReadyWithoutLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMonitor(t)
-		var away error = errors.New("connection refused")
+		away := errors.New("connection refused")
 		s := &store{probe: func() error { m.Committed(1, 0, away); return away }}
 		m.Serving(monitor.Platform{Sender: sender{}, Store: s})
 		renew := func(bad, ready bool) {
