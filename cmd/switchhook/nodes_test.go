@@ -90,7 +90,7 @@ func (c *cluster) end(i int, s syscall.Signal) {
 func (c *cluster) publish(to *inbox, names ...string) {
 	for _, name := range names {
 		c.all.Go(func() {
-			client := &http.Client{Transport: &http.Transport{}, Timeout: 30 * time.Second}
+			client := &http.Client{Transport: &http.Transport{}, Timeout: 5 * time.Minute} // what is in doubt is answered when it is known
 			defer client.CloseIdleConnections()
 			for n := 0; c.ctx.Err() == nil; n++ {
 				i := n % len(c.nodes)
