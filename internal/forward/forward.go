@@ -100,9 +100,6 @@ func New(in *inbox.Inbox, target Target, c Config) *Forwarder {
 	return &Forwarder{config: c, inbox: in, target: target, log: c.Log.With("forwarder", c.Name)}
 }
 
-// Name returns the forwarder's name.
-func (f *Forwarder) Name() string { return f.config.Name }
-
 // Progress returns how far the forwarder has come.
 func (f *Forwarder) Progress() inbox.Progress {
 	f.mu.Lock()

@@ -35,10 +35,6 @@ var columnNames = [columns]string{
 	"cnam", "country", "address_line1", "address_line2", "city", "zip", "state_code", "assigned",
 }
 
-// Columns returns the names of the columns that a file may have, in the order in which [Writer]
-// writes them. Only phone_number has to be there.
-func Columns() []string { return slices.Clone(columnNames[:]) }
-
 // clearMark in a cell clears what the number has. An empty cell leaves it as it is.
 const clearMark = "-"
 
