@@ -242,22 +242,26 @@ func TestDetainGivesUp(t *testing.T) {
 // What the file does not take is not counted, and neither is twice what was to be stored
 // with it and is stored after it.
 func TestOneIsNotDetained(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "inbox.db")
-	in := open(t, file)
-	defer in.Close()
-	other, err := sqlite.OpenConn(file, sqlite.OpenReadWrite)
-	must(t, err)
-	must(t, sqlitex.ExecuteTransient(other, `CREATE TRIGGER no BEFORE INSERT ON quarantine WHEN NEW.body = x'626164' BEGIN SELECT RAISE(ABORT, 'no'); END`, nil))
-	must(t, other.Close())
-	var all sync.WaitGroup
-	for i := range 100 {
-		all.Go(func() {
-			body := []string{"good", "bad"}[i%2]
-			d, err := in.Detain(t.Context(), suspect("zoom", fmt.Sprint("192.0.2.", i), fmt.Sprint(i), body), inbox.Bounds{Requests: 51, Bytes: 1 << 20})
-			if (d == inbox.Kept) != (body == "good") || (err == nil) != (body == "good") {
-				t.Errorf("%s: %v %v", body, d, err)
+	for _, end := range []string{"ABORT", "ROLLBACK"} { // of the statement, and of the transaction
+		t.Run(end, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "inbox.db")
+			in := open(t, file)
+			defer in.Close()
+			other, err := sqlite.OpenConn(file, sqlite.OpenReadWrite)
+			must(t, err)
+			must(t, sqlitex.ExecuteTransient(other, `CREATE TRIGGER no BEFORE INSERT ON quarantine WHEN NEW.body = x'626164' BEGIN SELECT RAISE(`+end+`, 'no'); END`, nil))
+			must(t, other.Close())
+			var all sync.WaitGroup
+			for i := range 100 {
+				all.Go(func() {
+					body := []string{"good", "bad"}[i%2]
+					d, err := in.Detain(t.Context(), suspect("zoom", fmt.Sprint("192.0.2.", i), fmt.Sprint(i), body), inbox.Bounds{Requests: 51, Bytes: 1 << 20})
+					if (d == inbox.Kept) != (body == "good") || (err == nil) != (body == "good") {
+						t.Errorf("%s: %v %v", body, d, err)
+					}
+				})
 			}
+			all.Wait()
 		})
 	}
-	all.Wait()
 }

@@ -180,10 +180,13 @@ func (b *Inbox) transact(batch []unit, progress map[string]Progress) error {
 		_, err = exec(b.conn, "COMMIT")
 		b.checkpoint.Add(size)
 	}
-	if err != nil && !b.conn.AutocommitEnabled() {
+	if err == nil {
+		return nil
+	}
+	b.held.forget() // it has counted what is not there now
+	if !b.conn.AutocommitEnabled() {
 		_, rollback := exec(b.conn, "ROLLBACK")
-		b.held.forget() // it has counted what is not there now
-		return errors.Join(err, rollback)
+		err = errors.Join(err, rollback)
 	}
 	return err
 }
