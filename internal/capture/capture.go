@@ -121,6 +121,9 @@ func fromUTF16(text []byte) ([]byte, bool) {
 	return []byte(string(utf16.Decode(units))), true
 }
 
+// maxHeader is how long a header may be that is folded into many lines.
+const maxHeader = 64 << 10
+
 // readHTTP reads a request as it was on the wire, or as people paste it: with the line
 // ends of their editor, and perhaps without its first line.
 func readHTTP(text []byte) (Request, error) {
@@ -132,7 +135,7 @@ func readHTTP(text []byte) (Request, error) {
 		fields := strings.Fields(string(line))
 		r.Method, r.URL = fields[0], fields[1]
 	}
-	last := "" // the header that a line may go on with
+	last, folded := "", "" // the header that a line may go on with, and the last that one did
 	for {
 		if len(rest) == 0 {
 			r.Notes = append(r.Notes, "the recording has no empty line, and so no body, after the headers")
@@ -143,8 +146,14 @@ func readHTTP(text []byte) (Request, error) {
 			break
 		}
 		if values := r.Header[last]; len(values) > 0 && (line[0] == ' ' || line[0] == '\t') {
-			values[len(values)-1] = strings.TrimSpace(values[len(values)-1] + " " + strings.TrimSpace(string(line)))
-			r.Notes = append(r.Notes, fmt.Sprintf("the header %.60s is folded into several lines, which is obsolete; not every server takes that", strings.ToLower(last)))
+			value := &values[len(values)-1]
+			if *value = strings.TrimSpace(*value + " " + strings.TrimSpace(string(line))); len(*value) > maxHeader {
+				return Request{}, fmt.Errorf("the header %.60s is longer than %d bytes", strings.ToLower(last), maxHeader)
+			}
+			if folded != last {
+				folded = last
+				r.Notes = append(r.Notes, fmt.Sprintf("the header %.60s is folded into several lines, which is obsolete; not every server takes that", strings.ToLower(last)))
+			}
 			continue
 		}
 		name, value, _ := strings.Cut(strings.TrimPrefix(string(line), ":"), ":")
@@ -158,6 +167,7 @@ func readHTTP(text []byte) (Request, error) {
 			case "path":
 				r.URL = strings.TrimSpace(value)
 			}
+			last = ""
 			continue
 		}
 		r.Header.Add(name, strings.Trim(value, " \t"))

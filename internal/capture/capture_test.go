@@ -85,6 +85,22 @@ func TestHTTPKeepsTheBody(t *testing.T) {
 	}
 }
 
+// A header goes on in the lines below it, in not too many, and in none below another.
+func TestFoldedHeaders(t *testing.T) {
+	all, err := Read([]byte("POST / HTTP/1.1\na: 1\n 2\n 3\nb: 4\n\n{}"), HTTP)
+	if err != nil || all[0].Header.Get("A") != "1 2 3" || len(all[0].Notes) != 1 {
+		t.Errorf("%+v, %v", all, err)
+	}
+	for text, want := range map[string]string{
+		"POST / HTTP/1.1\na: b\n" + strings.Repeat(" c\n", 1_000_000) + "\n": "longer than 65536 bytes",
+		"a: b\n:path: /x\n c\n\n": "not a header",
+	} {
+		if _, err := Read([]byte(text), HTTP); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.60q: %v", text, err)
+		}
+	}
+}
+
 func TestHAR(t *testing.T) {
 	text, _ := json.Marshal(body)
 	all, err := Read([]byte(`{"log":{"version":"1.2","entries":[

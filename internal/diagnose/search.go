@@ -218,7 +218,8 @@ func (s *search) otherNumbers() *match {
 	if len(numbers) == 0 || len(numbers) > maxNumbers {
 		return nil
 	}
-	for which := 1; which < 1<<len(numbers); which++ {
+	rest := s.budget / 4 * 3 // for those who search after it
+	for which := 1; which < 1<<len(numbers) && s.budget > rest; which++ {
 		with := slices.Clone(parts)
 		for bit, i := range numbers {
 			switch {
