@@ -141,9 +141,10 @@ func newPlatform(ctx context.Context, s settings) (_ *platform, err error) {
 	p.manager.Rounds, p.manager.Mail = p.rounds, p.mailer
 	p.store.Listen(store.News{
 		Changed: p.manager.Changed, Nodes: p.sender.Beat, Mail: p.mailer.Wake,
-		Catalog: func() { p.learnCatalog(types) },
+		Catalog: func() error { return p.learnCatalog(types) },
 		Mark: func(id hook.EventID) {
-			ids.Raise(int64(id))
+			// Of the next millisecond, for within one the ids of another node may be higher.
+			ids.Raise(hook.FirstID(id.Time().Add(time.Millisecond)))
 			p.sender.Beat()
 		},
 		Work: func(keys []hook.SubscriptionKey) {
@@ -203,12 +204,10 @@ func (c *sharedCatalog) Lookup(name string) (*catalog.Type, bool) {
 }
 
 // learnCatalog makes the event types be those that another node has imported, too.
-func (p *platform) learnCatalog(types *catalog.Catalog) {
+func (p *platform) learnCatalog(types *catalog.Catalog) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := readCatalog(ctx, types, p.store, p.log); err != nil {
-		p.log.Error("event types that were imported on another node could not be read; restart this one", "err", err)
-	}
+	return readCatalog(ctx, types, p.store, p.log)
 }
 
 // readCatalog adds the event types that were imported.

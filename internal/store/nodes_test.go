@@ -300,7 +300,7 @@ func TestNews(t *testing.T) {
 		say := func(kind string) { heard <- what{i, kind} }
 		db.Listen(News{
 			Changed: func(c *hook.Change) func() { return func() { say(fmt.Sprint(len(c.Accounts), " accounts")) } },
-			Catalog: func() { say("catalog") },
+			Catalog: func() error { say("catalog"); return nil },
 			Work: func(keys []hook.SubscriptionKey) {
 				if keys != nil {
 					say(fmt.Sprint("work ", keys))
@@ -410,6 +410,22 @@ func TestFollowersWaitForAllNodes(t *testing.T) {
 	sees(0, 0, list[:3]...)
 	must(t, all[2].Leave(nodes[2]))
 	sees(0, 0, list...)
+
+	// Who waits is woken when the last of the others goes, too: it may have stored something
+	// just before.
+	news, stop := all[0].FollowEvents()
+	defer stop()
+	woken := func(when string) {
+		t.Helper()
+		select {
+		case <-news:
+		case <-time.After(time.Minute): // another node and the database, so real time
+			t.Fatalf("nobody is woken %s", when)
+		}
+	}
+	woken("by two nodes")
+	must(t, all[1].Leave(nodes[1]))
+	woken("when one is left")
 }
 
 // A node that others have given up stores nothing later under an id that it gave before,

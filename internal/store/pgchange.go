@@ -62,7 +62,11 @@ func (p *postgresDB) putChange(t *pgTx, what touched) error {
 		p.tell(t, tellDirectory))
 }
 
+// readAside is for what others may have to wait for: it does not take longer than a
+// statement may.
 func (p *postgresDB) readAside(ctx context.Context, f func(tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, lasting)
+	defer cancel()
 	return p.readFrom(ctx, p.aside, f)
 }
 
@@ -77,7 +81,7 @@ func (p *postgresDB) catchUp(ctx context.Context) error {
 	var version int64
 	var c hook.Change
 	var what touched
-	err := p.readFrom(ctx, p.aside, func(x tx) error {
+	err := p.readAside(ctx, func(x tx) error {
 		var err error
 		if version, err = p.version(x); err != nil || version == known {
 			return err
@@ -108,12 +112,14 @@ func (p *postgresDB) catchUp(ctx context.Context) error {
 		return err
 	}
 	to := p.news.to.Load()
+	if what.Catalog && to != nil && to.Catalog != nil {
+		if err := to.Catalog(); err != nil { // before the version says that it is known
+			return err
+		}
+	}
 	var after func()
 	if to != nil && to.Changed != nil {
 		after = to.Changed(&c)
-	}
-	if what.Catalog && to != nil && to.Catalog != nil {
-		to.Catalog() // before the version says that it is known
 	}
 	p.directory.Load(c, version)
 	if after != nil {

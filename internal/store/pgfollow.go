@@ -29,7 +29,7 @@ func (p *postgresDB) watchLog(ctx context.Context) {
 			continue
 		}
 		fresh := true // also if that cannot be found out
-		_ = p.readFrom(ctx, p.aside, func(t tx) error {
+		_ = p.readAside(ctx, func(t tx) error {
 			return t.query(selectHorizon, func(r row) error {
 				fresh, known = r.int(1) > r.int(0) || r.int(1) != known, r.int(1)
 				return nil
@@ -50,7 +50,7 @@ const eventsEvery = 200 * time.Millisecond
 func (p *postgresDB) watchEvents(ctx context.Context) {
 	t := time.NewTicker(eventsEvery)
 	defer t.Stop()
-	var known [2]int64
+	var known [3]int64 // nodes, the lowest of their marks, and the highest event
 	for {
 		select {
 		case <-ctx.Done():
@@ -60,21 +60,20 @@ func (p *postgresDB) watchEvents(ctx context.Context) {
 		if !p.listeners.some.Load() {
 			continue
 		}
-		several, fresh := true, true // also if that cannot be found out
-		var lowest, newest int64
-		_ = p.readFrom(ctx, p.aside, func(t tx) error {
+		is := [3]int64{2} // if it cannot be found out
+		_ = p.readAside(ctx, func(t tx) error {
 			return t.query(selectMarks, func(r row) error {
-				lowest, newest = r.int(1), r.int(2)
-				several, fresh = r.int(0) > 1, [2]int64{lowest, newest} != known
+				is = [3]int64{r.int(0), r.int(1), r.int(2)}
 				return nil
 			})
 		})
-		if several && fresh {
-			known = [2]int64{lowest, newest}
+		// When the last of the others has gone, what it stored is decided, too.
+		if is != known && (is[0] > 1 || known[0] > 1) {
 			p.listeners.wake()
 		}
-		if several && newest > lowest {
-			p.askMarks(hook.EventID(newest))
+		known = is
+		if is[0] > 1 && is[2] > is[1] {
+			p.askMarks(hook.EventID(is[2]))
 		}
 	}
 }
@@ -107,7 +106,7 @@ func (p *postgresDB) decided(ctx context.Context) (int64, error) {
 			return nil
 		})
 	}
-	if err := p.readFrom(ctx, p.aside, look); err != nil || last <= horizon {
+	if err := p.readAside(ctx, look); err != nil || last <= horizon {
 		return horizon, err
 	}
 	if wait := horizonPause - time.Since(p.moved); wait > 0 {

@@ -14,13 +14,14 @@ import (
 )
 
 // News are what a node learns of the others. Nil functions are not called; those there
-// are must not wait for anything.
+// are must not wait for anything, but Catalog may read the store.
 type News struct {
 	// Changed is called with a change that another process has stored, before the directory
 	// has it, and returns what is called after.
 	Changed func(*hook.Change) (after func())
-	// Catalog says that event types were imported or are checked in another way.
-	Catalog func()
+	// Catalog says that event types were imported or are checked in another way. If they
+	// cannot be read, it is called again.
+	Catalog func() error
 	// Work says that there are deliveries for these subscriptions that somebody may have
 	// room for, in nobody's hand; nil: perhaps for any.
 	Work func([]hook.SubscriptionKey)

@@ -45,6 +45,7 @@ const (
 		SELECT pg_terminate_backend(pid) FROM pg_stat_activity JOIN nodes ON position(process IN application_name) > 0
 		WHERE id = $1 AND process <> '' AND usename = current_user AND wait_event_type = 'Client' AND state <> 'idle'`
 
+	lockNode = `SELECT pg_advisory_xact_lock(CAST($1 AS integer), CAST($2 AS integer))`
 	tryNode  = `SELECT pg_try_advisory_xact_lock(CAST($1 AS integer), CAST($2 AS integer))`
 	freeMail = `UPDATE outbox SET claimed_until = 0, claimed_by = 0 WHERE state = 'pending' AND claimed_by = $1`
 )
@@ -266,6 +267,11 @@ func (p *postgresDB) changeNodesNot(lease time.Duration, f func(tx) error) error
 
 func (p *postgresDB) leave(n deliver.Node) error {
 	err := p.changeNodes(0, func(t tx) error {
+		// As when others give it up: none of its transactions is under way when its row goes.
+		a, b := p.nodeLock(n.ID)
+		if err := t.query(lockNode, none1, a, b); err != nil {
+			return err
+		}
 		if _, err := t.exec(`DELETE FROM nodes WHERE id = $1`, n.ID); err != nil {
 			return err
 		}
@@ -401,8 +407,11 @@ func (p *postgresDB) giveUp(t tx, own int64, gone bool, still map[int64]int64) e
 		}
 		// It may have renewed its lease just now.
 		rows, err := t.exec(`DELETE FROM nodes WHERE id = $1 AND (lease_until <= $2 OR $3 = 1 OR lease_until = $4)`, id, now, gone, still[id])
-		if err != nil || rows == 0 {
+		if err != nil {
 			return err
+		}
+		if rows == 0 {
+			continue
 		}
 		p.log.Warn("a node is gone; the others take over what it had in hand", "node", id)
 		if _, err := t.exec(freeMail, id); err != nil {
